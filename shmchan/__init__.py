@@ -1,0 +1,3 @@
+"""
+shmchan: a multi-process realtime web runtime for one host, in the model of Channels 1.0.
+"""
