@@ -9,7 +9,7 @@ BIND   ?= 127.0.0.1:8000
 
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*/*.c csrc/*/*.h)
 C_FILES := $(SOURCES) $(wildcard bench/*.c fuzz/*.c tests/*/*.c)
-TYPED   := shmchan $(wildcard tests bench examples)
+TYPED   := shmchan $(wildcard tests)  # cli, examples and bench are seen through the links in shmchan/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
