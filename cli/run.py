@@ -1,0 +1,124 @@
+"""
+``shmchan run APP``: the options of a run, its banner and its logging.
+
+Owns what a person types and sees. Everything that happens in between is `shmchan.supervisor.serve`. Runs in the supervisor.
+"""
+
+import logging
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from shmchan.cli.settings import POSITIVE, SECONDS, SIZE, check_project_settings, format_size, option
+from shmchan.exceptions import ConfigError
+
+LOG_FORMAT = "%(asctime)s %(levelname)-8s %(name)s [%(process)d] %(message)s"
+LOG_LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
+
+FRONT_OPTIONS = (
+    "http_timeout",
+    "handshake_timeout",
+    "websocket_timeout",
+    "ping_timeout",
+    "ws_max_size",
+    "max_body_size",
+    "root_path",
+    "access_log",
+)
+"""Options whose name is that of the field of `FrontConfig` that they fill; None leaves it at its default."""
+
+RUN_OPTIONS = ("workers", "unix", "name", "memory", "capacity", "expiry", "graceful_timeout", "app_dir")
+"""Those whose name is that of the field of `RunOptions`."""
+
+
+def available_cores() -> int:
+    """Cores that this process may run on, which in a container are not all the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+@click.command()
+@click.argument("app", metavar="APP", envvar="SHMCHAN_APP")
+@option(
+    "--workers", type=click.IntRange(1, 512), metavar="N", default=available_cores, show_default="cores", help="Worker processes."
+)
+@option("--bind", multiple=True, metavar="HOST:PORT", default=["127.0.0.1:8000"], help="Where to listen; may be repeated.")
+@option("--unix", type=click.Path(), help="Listen on this Unix socket; on TCP only if --bind is given.")
+@option("--name", default="default", help="Name of the instance, by which other processes attach to it.")
+@option("--memory", type=SIZE, help="Size of the segment.  [default: 256MiB]")
+@option("--capacity", type=click.IntRange(1), metavar="N", help="Messages that a channel holds.  [default: 100]")
+@option("--expiry", type=POSITIVE, help="Seconds after which an unread message is dropped.  [default: 60]")
+@option("--http-timeout", type=POSITIVE, default=60.0, help="Seconds until the first response message, then 503.")
+@option("--handshake-timeout", type=POSITIVE, default=5.0, help="Seconds until a WebSocket is accepted, then 504.")
+@option("--websocket-timeout", type=POSITIVE, help="Seconds that a WebSocket may last.  [default: 86400]")
+@option("--ping-interval", type=SECONDS, default=20.0, help="Seconds between pings, 0 for none.")
+@option("--ping-timeout", type=POSITIVE, default=30.0, help="Seconds that a pong may take.")
+@option("--ws-protocol", multiple=True, help="A subprotocol to agree on where the application names none; may be repeated.")
+@option("--ws-max-size", type=SIZE, default="1MiB", help="Longest WebSocket message.")
+@option("--max-body-size", type=SIZE, help="Longest request body.  [default: 1GiB]")
+@option("--root-path", default="", help="Path where a proxy mounts the application.")
+@option("--access-log/--no-access-log", default=True, help="Log every request and WebSocket.")
+@option("--log-level", type=LOG_LEVELS, default="info", help="The least that is logged.")
+@option("--graceful-timeout", type=SECONDS, default=10.0, help="Seconds that stopping may take.")
+@option("--app-dir", type=click.Path(exists=True, file_okay=False), default=".", help="Folder that APP is imported from.")
+@click.pass_context
+def run(context: click.Context, /, app: str, log_level: str, **given: Any) -> int:
+    """Serve APP, which is MODULE or MODULE:ATTRIBUTE (default: routing, then channel_routing).
+
+    SIGTERM or Ctrl-C finishes what runs, closes WebSockets with 1012 and leaves nothing behind; a second one stops at once.
+    """
+    check_project_settings(context)
+    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    from shmchan.front.config import FrontConfig
+    from shmchan.supervisor.serve import FRONT_SHARE, RunOptions, serve
+
+    only_unix = given["unix"] and context.get_parameter_source("bind") is ParameterSource.DEFAULT
+    try:
+        front = FrontConfig(
+            ping_interval=given["ping_interval"] or None,
+            ws_protocols=tuple(given["ws_protocol"]),
+            graceful_timeout=given["graceful_timeout"] * FRONT_SHARE,
+            **{name: given[name] for name in FRONT_OPTIONS if given[name] is not None},
+        )
+        options = RunOptions(
+            app=app,
+            binds=() if only_unix else given["bind"],
+            front=front,
+            **{name: given[name] for name in RUN_OPTIONS},
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return serve(options, lambda started: announce(banner(started, colour=sys.stderr.isatty())))
+
+
+def announce(text: str) -> None:
+    """Write the banner in one piece, so that no line of a log comes in between."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def banner(started: Any, colour: bool) -> str:
+    """
+    Where a run listens and what it consists of.
+
+    Args:
+        started: a `shmchan.supervisor.serve.Started`.
+        colour: whether a terminal shows it.
+    """
+    options = started.options
+    workers = f"{options.workers} worker{'' if options.workers == 1 else 's'}"
+    lines = [f"shmchan {installed_version()} serves {options.app}"]
+    lines += [f"  at    {click.style(url, bold=True) if colour else url}" for url in started.urls]
+    lines += [f"  with  {workers}, segment {options.name!r} of {format_size(started.memory)}", "  stop  with Ctrl-C or SIGTERM"]
+    return "\n".join(lines) + "\n"
+
+
+def installed_version() -> str:
+    """The version of the installed package; a bare checkout has none."""
+    try:
+        return version("shmchan")
+    except PackageNotFoundError:
+        return "(not installed)"

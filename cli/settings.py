@@ -1,0 +1,132 @@
+"""
+What the options of the command line have in common: sizes, durations, and where a value may come from.
+
+Owns the reading of ``[tool.shmchan]`` in pyproject.toml and the parameter types. Click gives the command line precedence over
+the environment, and the environment over what `project_settings` found.
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shmchan.exceptions import ConfigError
+
+REPEATABLE = {"bind", "ws_protocol"}
+"""Options that a project may give as a list, or as one string."""
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of ``268435456``, ``256MiB``, ``256M`` (10^6), ``1.5 GiB``; None if it is no size."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", text, re.IGNORECASE | re.ASCII)
+    if found is None:
+        return None
+    return int(float(found[1]) * UNITS[(found[2] or "").lower()])
+
+
+def format_size(size: float) -> str:
+    """``256 MiB``, ``1.5 GiB``, ``120 B``."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, with or without a unit."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        size = parse_size(str(value))
+        if size is None:
+            self.fail(f"{value!r} is no size; write bytes or a unit, like 256MiB", param, ctx)
+        return size
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]
+    """
+    A time.
+
+    Args:
+        zero: whether 0 is one, too.
+    """
+
+    name = "seconds"
+
+    def __init__(self, zero: bool) -> None:
+        self.zero = zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not (math.isfinite(seconds) and (seconds > 0 or (self.zero and seconds == 0))):
+            self.fail(f"{value!r} is no time; write seconds, {'0 or ' if self.zero else ''}more than 0", param, ctx)
+        return seconds
+
+
+SIZE = Size()
+SECONDS = Seconds(zero=True)
+POSITIVE = Seconds(zero=False)
+
+
+def option(flag: str, **attributes: Any) -> Callable[[Any], Any]:
+    """A click option that is also taken from ``SHMCHAN_`` and its name."""
+    name = flag.split("/")[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(flag, envvar=f"SHMCHAN_{name}", show_default=attributes.pop("show_default", True), **attributes)
+
+
+def find_project(start: Path) -> Path | None:
+    """The nearest pyproject.toml, from a folder upwards."""
+    for folder in (start, *start.parents):
+        path = folder / "pyproject.toml"
+        if path.is_file():
+            return path
+    return None
+
+
+def project_settings() -> dict[str, Any]:
+    """
+    The table ``[tool.shmchan]`` of the nearest pyproject.toml, with ``_`` for each ``-``; empty if there is none.
+
+    Raises:
+        ConfigError: the file or the table is malformed.
+    """
+    path = find_project(Path.cwd())
+    if path is None:
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("shmchan", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"[tool.shmchan] in {path} is no table; write [tool.shmchan] on a line of its own, options below it")
+    settings = {key.replace("-", "_"): value for key, value in table.items()}
+    for key in REPEATABLE & settings.keys():
+        if isinstance(settings[key], str):
+            settings[key] = [settings[key]]
+    return settings
+
+
+def check_project_settings(context: click.Context) -> None:
+    """
+    Refuse settings of the project that this command does not have, since a misspelt one would silently do nothing.
+
+    Raises:
+        ConfigError: the first of them, by name.
+    """
+    known = {parameter.name for parameter in context.command.params}
+    for key in context.default_map or {}:
+        if key not in known:
+            raise ConfigError(
+                f"[tool.shmchan] in pyproject.toml has {key!r}, which is no option of `{context.command_path}`; remove it"
+            )

@@ -1,0 +1,127 @@
+"""
+One run of an application, put together: segment, sockets, front, workers.
+
+Owns the order in which they come and go: the segment first (a second run of the same name stops there), then the sockets, then
+the children, and back. Never parses an option and never prints; the command line does both. The functions whose name ends in
+``_main`` run in the child they are for, everything else in the supervisor.
+"""
+
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shmchan.front.config import FrontConfig
+from shmchan.layers.base import FRONT_CHANNELS
+from shmchan.layers.shm import ShmChannelLayer
+from shmchan.supervisor.child import Ready, Role
+from shmchan.supervisor.listeners import Listeners
+from shmchan.supervisor.supervisor import Supervisor
+
+FRONT_SHARE = 0.8
+"""The part of the graceful time that the front may use; the rest is for the workers, who hear of its last disconnects."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """
+    What to serve and how. None leaves a value to the layer.
+
+    Attributes:
+        app: ``module[:attribute]``.
+        workers: processes that run consumers.
+        binds: ``HOST:PORT`` each.
+        unix: path of a Unix socket.
+        name: of the instance and its segment.
+        memory: bytes of the segment.
+        capacity: messages a channel holds.
+        expiry: seconds a message waits at most.
+        graceful_timeout: seconds that stopping may take.
+        app_dir: folder from which the application is imported.
+        front: the front's own options.
+    """
+
+    app: str
+    workers: int
+    binds: tuple[str, ...] = ("127.0.0.1:8000",)
+    unix: str | None = None
+    name: str = "default"
+    memory: int | None = None
+    capacity: int | None = None
+    expiry: float | None = None
+    graceful_timeout: float = 10.0
+    app_dir: str = "."
+    front: FrontConfig = field(default_factory=FrontConfig)
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a run that has started tells: where it listens and how large its segment is (bytes)."""
+
+    options: RunOptions
+    urls: list[str]
+    memory: int
+
+
+def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
+    """
+    Serve until a signal ends it.
+
+    Args:
+        options: what and how.
+        started: called once when every process is ready.
+
+    Returns:
+        0 when all ended by itself, 1 when a process had to be killed or the segment was damaged.
+
+    Raises:
+        ShmchanError: it cannot start: InstanceRunning, CannotListen, StartFailed, ...; nothing is left behind.
+    """
+    given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
+    layer = ShmChannelLayer.create(options.name, **{key: value for key, value in given.items() if value is not None})
+    try:
+        memory = layer.global_statistics()["memory_total"]
+        with Listeners(options.binds, options.unix) as listeners:
+            supervisor = Supervisor(
+                layer,
+                roles(options, listeners),
+                pending=lambda: sum(layer.channel_statistics(channel)["messages_pending"] for channel in FRONT_CHANNELS),
+                graceful_timeout=options.graceful_timeout,
+                started=lambda: started(Started(options, listeners.urls, memory)),
+            )
+            code = supervisor.run()
+    finally:
+        layer.reap()  # of those that were killed at the end; the last to leave then finds nobody and removes the segment
+        layer.close()
+    return code
+
+
+def roles(options: RunOptions, listeners: Listeners) -> list[Role]:
+    """The children of a run: one front, then the workers, numbered from 1."""
+
+    def worker_role(number: int) -> Role:
+        return Role(f"worker {number}", lambda ready: worker_main(options, listeners, ready))
+
+    front = Role("front", lambda ready: front_main(options, listeners.sockets, ready), is_front=True)
+    return [front, *(worker_role(number) for number in range(1, options.workers + 1))]
+
+
+def front_main(options: RunOptions, sockets: list[socket.socket], ready: Ready) -> None:
+    """The front's process. It has its own attachment, as the supervisor's is inert after the fork."""
+    from shmchan.front import run_front
+
+    with ShmChannelLayer.attach(options.name) as layer:
+        run_front(layer, sockets, options.front, ready=ready)
+
+
+def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> None:
+    """A worker's process: only here is the application imported, so that a new worker is new code."""
+    from shmchan.worker import load_app, run_worker
+
+    listeners.close()
+    folder = str(Path(options.app_dir).resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    with ShmChannelLayer.attach(options.name) as layer:
+        run_worker(layer, load_app(options.app), ready=ready)
