@@ -18,6 +18,7 @@ let me = null; // {name, room, id}
 let link = null;
 let roster = new Roster();
 let unread = 0;
+let atEnd = true;
 const seen = new Set(); // refs on the page
 const pending = new Map(); // ref -> {text, element}, in the order typed
 
@@ -41,19 +42,21 @@ function avatar(name) {
   return made;
 }
 
-function atTheEnd() {
+function noteScrolling() {
   const lines = $("lines");
-  return lines.scrollHeight - lines.scrollTop - lines.clientHeight < NEAR_THE_END;
+  atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < NEAR_THE_END;
+  if (atEnd) $("newer").hidden = true;
 }
 
 function scrollToEnd() {
+  atEnd = true;
   $("lines").scrollTop = $("lines").scrollHeight;
   $("newer").hidden = true;
 }
 
 function append(item, follow) {
   const lines = $("lines");
-  const stay = !follow && !atTheEnd();
+  const stay = !follow && !atEnd;
   const previous = lines.lastElementChild;
   if (previous && item.dataset.author && previous.dataset.author === item.dataset.author) item.classList.add("again");
   lines.append(item);
@@ -151,7 +154,7 @@ const frames = {
     if (!mine) return;
     mine.element.classList.replace("pending", "refused");
     mine.element.querySelector(".bubble").append(element("p", "reason", reason));
-    if (atTheEnd()) scrollToEnd();
+    if (atEnd) scrollToEnd();
   },
 };
 
@@ -176,7 +179,9 @@ function say(text) {
 function fitComposer() {
   const text = $("text");
   text.style.height = "auto";
-  text.style.height = `${Math.min(text.scrollHeight, 140)}px`;
+  const border = text.offsetHeight - text.clientHeight;
+  text.style.height = `${text.scrollHeight + border}px`;
+  text.style.overflowY = text.scrollHeight + border > text.offsetHeight ? "auto" : "hidden";
   const room = MAX_LINE - [...text.value.trim()].length;
   $("left").hidden = room > 50;
   $("left").textContent = room >= 0 ? `${room} characters left` : `${-room} characters too many`;
@@ -245,7 +250,8 @@ $("text").addEventListener("keydown", (event) => {
 });
 $("leave").addEventListener("click", leave);
 $("newer").addEventListener("click", scrollToEnd);
-$("lines").addEventListener("scroll", () => atTheEnd() && ($("newer").hidden = true));
+$("lines").addEventListener("scroll", noteScrolling);
+new ResizeObserver(() => atEnd && scrollToEnd()).observe($("lines"));
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) unread = 0;
   showTitle();

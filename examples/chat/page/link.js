@@ -15,7 +15,14 @@ export class Link extends EventTarget {
     this.state = "connecting";
     this.failures = 0;
     this.wake = () => this.retryAt !== undefined && this.connect();
+    // A page that is left may be kept, frozen, for the way back, with its socket open: the others would see somebody who is gone.
+    this.rest = () => {
+      this.lost(this.socket);
+      clearTimeout(this.timer);
+    };
     window.addEventListener("online", this.wake);
+    window.addEventListener("pageshow", this.wake);
+    window.addEventListener("pagehide", this.rest);
     this.connect();
   }
 
@@ -61,6 +68,8 @@ export class Link extends EventTarget {
   close() {
     this.enter("closed");
     window.removeEventListener("online", this.wake);
+    window.removeEventListener("pageshow", this.wake);
+    window.removeEventListener("pagehide", this.rest);
     this.lost(this.socket);
   }
 

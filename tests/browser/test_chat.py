@@ -1,0 +1,115 @@
+"""Two people in the example chat, each in a Chromium window of their own."""
+
+from pathlib import Path
+
+from tests.browser.servers import ChatServer
+from tests.browser.windows import Window
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_line_typed_in_one_window_appears_in_the_other(windows: tuple[Window, Window], server: ChatServer) -> None:
+    ada, grace = windows
+    ada.enter(server.url, "Ada")
+    grace.enter(server.url, "Grace")
+    ada.type_line("Is anybody there?")
+    ada.wait_for_line("Is anybody there?", own=True)
+    grace.wait_for_line("Is anybody there?")
+    grace.type_line("Yes, I am.")
+    ada.wait_for_line("Yes, I am.")
+
+
+def test_both_come_back_when_the_server_was_stopped_and_started_again(windows: tuple[Window, Window], server: ChatServer) -> None:
+    ada, grace = windows
+    ada.enter(server.url, "Ada")
+    grace.enter(server.url, "Grace")
+    ada.wait_for_people("Ada", "Grace")
+    server.stop()
+    ada.wait_for_state("reconnecting")
+    grace.wait_for_state("reconnecting")
+    ada.type_line("Written while the server was away")
+    server.start()
+    ada.wait_for_state("connected")
+    grace.wait_for_state("connected")
+    ada.wait_for_people("Ada", "Grace")
+    grace.wait_for_people("Ada", "Grace")
+    grace.type_line("Back again")
+    ada.wait_for_line("Back again")
+    ada.wait_for_line("Written while the server was away", own=True)
+    # Whoever was away when it was sent does not get it: nothing is stored. It is never there twice.
+    assert grace.lines().count("Written while the server was away") <= 1
+
+
+def test_the_list_of_who_is_there_follows_those_who_come_and_go(windows: tuple[Window, Window], server: ChatServer) -> None:
+    ada, grace = windows
+    ada.enter(server.url, "Ada", "garden")
+    ada.wait_for_people("Ada")
+    grace.enter(server.url, "Grace", "garden")
+    ada.wait_for_people("Ada", "Grace")
+    grace.wait_for_people("Ada", "Grace")
+    grace.enter(server.url, "Grace", "cellar")
+    ada.wait_for_people("Ada")
+    grace.wait_for_people("Grace")
+
+
+def test_names_and_lines_with_html_are_shown_as_text(windows: tuple[Window, Window], server: ChatServer) -> None:
+    ada, mallory = windows
+    name, line = "<b>M</b><img src=x>", "<script>document.title='taken'</script> & <i>more</i>"
+    ada.enter(server.url, "Ada")
+    mallory.enter(server.url, name)
+    ada.wait_for_people("Ada", name)
+    mallory.type_line(line)
+    ada.wait_for_line(line)
+    assert (
+        ada.run(
+            "return document.querySelectorAll('#lines b, #lines i, #lines img, #lines script, #people b, #people img').length"
+        )
+        == 0
+    )
+    assert ada.driver.title.endswith("#lobby")
+
+
+def test_a_frame_that_is_no_chat_closes_the_connection_and_a_long_line_is_refused(
+    windows: tuple[Window, Window], server: ChatServer
+) -> None:
+    window, _ = windows
+    window.enter(server.url, "Ada")
+    talk = """
+        const [first, done] = arguments;
+        const socket = new WebSocket(`ws://${location.host}/chat/lobby/@Raw`);
+        const heard = [];
+        socket.onopen = () => socket.send(first);
+        socket.onmessage = (event) => {
+            const frame = JSON.parse(event.data);
+            if (frame.type === "refused") { done([frame.ref, frame.reason]); socket.close(); }
+        };
+        socket.onclose = (event) => done(event.code);
+    """
+    assert window.driver.execute_async_script(talk, "this is no JSON") == 1003
+    assert window.driver.execute_async_script(talk, '{"type": "line", "text": 7, "ref": "r1"}') == 1003
+    ref, reason = window.driver.execute_async_script(talk, '{"type": "line", "ref": "r1", "text": "%s"}' % ("x" * 501))
+    assert ref == "r1"
+    assert "501 characters" in reason
+
+
+def test_the_page_fits_a_desk_and_a_phone_by_day_and_by_night(
+    windows: tuple[Window, Window], server: ChatServer, tmp_path: Path
+) -> None:
+    ada, grace = windows
+    ada.enter(server.url, "Ada Lovelace")
+    grace.enter(server.url, "Grace Hopper")
+    for window, text in (
+        (ada, "Does it weave algebraical patterns?"),
+        (grace, "As the Jacquard loom weaves flowers and leaves."),
+    ):
+        window.type_line(text)
+        window.wait_for_line(text, own=True)
+    ada.wait_for_line("As the Jacquard loom weaves flowers and leaves.")
+    for width, height, dark in ((1200, 800, False), (1200, 800, True), (390, 780, False), (390, 780, True)):
+        ada.look(width, height, dark=dark)
+        ada.wait_for("nothing to stick out sideways", "document.documentElement.scrollWidth <= arguments[0]", width)
+        ada.wait_for(
+            "the text field to be on the screen", "document.getElementById('text').getBoundingClientRect().bottom <= innerHeight"
+        )
+        picture = ada.picture(tmp_path / f"chat-{width}-{'night' if dark else 'day'}.png")
+        assert picture.startswith(PNG)
