@@ -33,9 +33,7 @@ def check_receivable(name: object) -> str:
     """
     name = check_channel(name)
     if "!" in name and not name.endswith("!"):
-        raise TypeError(
-            f"a process-local channel is received by its prefix, {local_prefix(name)!r}, with all others of that prefix; not by {name!r}"
-        )
+        raise TypeError(f"{name!r} is process-local: receive {local_prefix(name)!r}, which gets every channel of this prefix")
     return name
 
 

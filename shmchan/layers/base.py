@@ -9,7 +9,7 @@ messages by `lease`, and give them back by `commit` or `requeue`. A front opens 
 """
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from shmchan import exceptions, names
@@ -116,6 +116,16 @@ class Parked:
         self.token = token
 
 
+class GroupReceivers(list[str]):
+    """
+    The reply channels that a group's message goes to; a message to one channel comes with a plain list.
+
+    The front tells them apart while a handshake waits: what comes through a group accepts only after the connect consumer.
+    """
+
+    __slots__ = ()
+
+
 class Port(abc.ABC):
     """
     A front's end of the layer: its reply channels, their queue, and the disconnects it owes. One thread uses it.
@@ -192,13 +202,21 @@ class Port(abc.ABC):
         Take at most ``limit`` messages, oldest first.
 
         Returns:
-            ``([reply channels], message)`` each: one entry for all receivers of a group's message. An empty list means that
-            the bell is armed, and rings for the next one.
+            ``([reply channels], message)`` each: one entry, with `GroupReceivers`, for all receivers of a group's message. An
+            empty list means that the bell is armed, and rings for the next one.
         """
 
     @abc.abstractmethod
     def credit(self, reply_channel: str, count: int = 1) -> None:
         """The socket took the bytes of ``count`` messages; until then they counted against that channel's capacity."""
+
+    def connecting(self, reply_channel: str) -> bool:
+        """
+        Whether the ``websocket.connect`` of this connection still waits or is in a worker's hand.
+
+        When it returns False, everything that the connect consumer sent can be drained. A layer that cannot tell says False.
+        """
+        return False
 
     @abc.abstractmethod
     def listens(self, channel: str) -> bool:
@@ -238,7 +256,7 @@ class BaseChannelLayer(abc.ABC):
     # --- applications
 
     @abc.abstractmethod
-    def send(self, channel: str, message: Mapping[str, Any]) -> None:
+    def send(self, channel: str, message: Message) -> None:
         """
         Send a message.
 
@@ -305,7 +323,7 @@ class BaseChannelLayer(abc.ABC):
         """The channels in a group, in no particular order."""
 
     @abc.abstractmethod
-    def send_group(self, group: str, message: Mapping[str, Any]) -> None:
+    def send_group(self, group: str, message: Message) -> None:
         """
         Send a message to every channel in a group. Never raises ChannelFull: what is dropped for a full member is counted.
 
@@ -343,7 +361,7 @@ class BaseChannelLayer(abc.ABC):
         """From now on messages of this ``websocket.*`` channel are not ordered by their connection."""
 
     @abc.abstractmethod
-    def encode(self, message: Mapping[str, Any]) -> bytes:
+    def encode(self, message: Message) -> bytes:
         """
         A message as outboxes hold it.
 
@@ -409,7 +427,7 @@ class BaseChannelLayer(abc.ABC):
         """A new port, with prefixes that nobody else has."""
 
 
-def lane_key(channel: str, message: Mapping[str, Any]) -> str | None:
+def lane_key(channel: str, message: Message) -> str | None:
     """
     The lane that a message joins by itself: its connection, if it is a connection's message.
 
