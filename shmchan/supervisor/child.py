@@ -23,6 +23,7 @@ from shmchan.exceptions import ShmchanError
 logger = logging.getLogger("shmchan.supervisor")
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 """Source: prctl(2)."""
 
 EXIT_FAILED = 1
@@ -130,17 +131,22 @@ def describe_exit(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
+def _prctl(option: int, value: int | bytes) -> None:
+    """Source: prctl(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+
+
 def _die_with(supervisor: int) -> None:
     """
     Have the kernel kill this process when the supervisor goes, however it goes.
 
     SIGKILL, since nobody would be left to enforce anything milder on a consumer that hangs; what was in the segment is
-    recovered by the next run. Source: prctl(2), PR_SET_PDEATHSIG; the check afterwards closes the race it describes.
+    recovered by the next run. The check afterwards closes the race that prctl(2) describes under PR_SET_PDEATHSIG.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl(PR_SET_PDEATHSIG): {os.strerror(number)}")
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -156,6 +162,7 @@ def _run(role: Role, report_fd: int, supervisor: int, inherited: Iterable[int]) 
     code = EXIT_FAILED
     try:
         _die_with(supervisor)
+        _prctl(PR_SET_NAME, f"shm {role.name}".encode())  # for `ps` and `top`, which show 15 characters
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,191 @@
+"""`shmchan run` from its start to its end, as a client and as somebody at the keyboard see it."""
+
+import http.client
+import signal
+import socket
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.servers import WATCHDOG, Server, StartServer, is_gone, left_behind, wait_for
+
+
+def get(server: Server, path: str) -> tuple[int, str]:
+    """The status and body of a GET; a client that gives up raises."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WATCHDOG)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def answers(server: Server, path: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        return get(server, path)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def websocket(server: Server, path: str = "/") -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=WATCHDOG, close_timeout=WATCHDOG, compression=None)
+
+
+def echo(client: ClientConnection, text: str) -> str | bytes:
+    client.send(text)
+    return client.recv(timeout=WATCHDOG)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_and_stops_and_leaves_nothing(server: StartServer, number: signal.Signals) -> None:
+    running = server("--workers", "2")
+    assert left_behind(running.name) != []
+    status, body = get(running, "/pid")
+    assert (status, int(body) in running.children("worker")) == (200, True)
+    assert get(running, "/nothing/here")[0] == 404
+    with websocket(running) as client:
+        assert echo(client, "Grüße") == "Grüße"
+    running.stop(number)
+    assert "Traceback" not in running.printed()
+
+
+def test_the_banner_says_where_and_with_what(server: StartServer) -> None:
+    running = server("--workers", "3")
+    banner = running.printed()
+    assert " serves app\n" in banner
+    assert f"  at    http://127.0.0.1:{running.port}\n" in banner
+    assert f"  with  3 workers, segment '{running.name}' of 32 MiB\n" in banner
+    assert "\x1b" not in banner
+    assert len(running.children("worker")) == 3
+    assert len(running.children("front")) == 1
+
+
+def test_stopping_closes_websockets_with_1012_and_their_disconnect_is_consumed(server: StartServer) -> None:
+    running = server("--workers", "1")
+    with websocket(running, "/here") as client:
+        assert echo(client, "hello") == "hello"
+        running.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=WATCHDOG)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    running.stop_was_asked()
+    assert [note for note in running.read_notes() if note.startswith("disconnect /here")] == ["disconnect /here 1012"]
+
+
+def test_a_request_that_runs_is_answered_before_the_end(server: StartServer) -> None:
+    running = server("--workers", "1", "--graceful-timeout", "60")
+    answer: list[tuple[int, str]] = []
+    asking = Thread(target=lambda: answer.append(get(running, "/slow")))
+    asking.start()
+    running.wait_for_note("slow begins")
+    running.send_signal(signal.SIGTERM)
+    running.wait_for_print("SIGTERM: finishing what runs")
+    Path(f"{running.notes}.go").touch()
+    asking.join(WATCHDOG)
+    running.stop_was_asked()
+    assert answer == [(200, "slow is done")]
+
+
+def test_a_second_signal_stops_at_once(server: StartServer) -> None:
+    running = server("--workers", "1", "--graceful-timeout", "1000")
+    with socket.create_connection(("127.0.0.1", running.port), timeout=WATCHDOG) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        running.wait_for_note("slow begins")
+        running.send_signal(signal.SIGTERM)
+        running.wait_for_print("SIGTERM: finishing what runs")
+        running.stop(signal.SIGTERM, code=1)
+    assert "again: stopping at once" in running.printed()
+
+
+def test_a_killed_worker_is_replaced_and_connections_stay(server: StartServer) -> None:
+    running = server("--workers", "1")
+    with websocket(running) as client:
+        assert echo(client, "before") == "before"
+        (worker,) = running.children("worker").values()
+        worker.kill()
+        wait_for("another worker", lambda: running.children("worker").keys() - {worker.pid}, running.log)
+        assert echo(client, "after") == "after"
+    assert get(running, "/pid") == (200, str(*running.children("worker")))
+    assert "was killed by SIGKILL; starting it again" in running.printed()
+    running.stop()
+
+
+def test_a_request_whose_worker_dies_is_a_502_and_the_next_is_answered(server: StartServer) -> None:
+    running = server("--workers", "1")
+    assert get(running, "/die")[0] == 502
+    assert get(running, "/pid")[0] == 200
+    running.stop()
+    assert running.read_notes().count("dying") == 1
+
+
+def test_a_killed_front_is_replaced_on_the_same_port_and_workers_hear_of_it(server: StartServer) -> None:
+    running = server("--workers", "1")
+    with websocket(running, "/gone") as client:
+        assert echo(client, "before") == "before"
+        workers = running.children("worker").keys()
+        (front,) = running.children("front").values()
+        front.kill()
+        with pytest.raises(ConnectionClosed):
+            client.recv(timeout=WATCHDOG)
+    wait_for("an answer of the new front", lambda: answers(running, "/pid"), running.log)
+    running.wait_for_note("disconnect /gone 1006")
+    with websocket(running) as client:
+        assert echo(client, "to all") == "for all"
+    assert running.children("worker").keys() == workers
+    running.stop()
+
+
+@pytest.mark.parametrize("everything", [True, False], ids=["everything", "supervisor"])
+def test_after_sigkill_the_next_start_serves_again(server: StartServer, everything: bool) -> None:
+    first = server("--workers", "2")
+    with websocket(first) as client:
+        assert echo(client, "before") == "before"
+        if everything:
+            first.kill()
+        else:
+            children = [*first.children("worker").values(), *first.children("front").values()]
+            first.process.kill()
+            first.process.wait()
+            wait_for("the end of the children", lambda: all(is_gone(child) for child in children), first.log)
+    second = server("--workers", "2", name=first.name)
+    with websocket(second) as client:
+        assert echo(client, "to all") == "for all"
+    assert get(second, "/pid")[0] == 200
+    second.stop()
+
+
+def test_a_unix_socket_serves_and_goes(server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "front.sock"
+    running = server("--workers", "1", "--unix", str(path))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(WATCHDOG)
+        client.connect(str(path))
+        client.sendall(b"GET /pid HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while part := client.recv(65536):
+            answer += part
+    assert answer.splitlines()[0].split()[1] == b"200"
+    running.stop()
+    assert not path.exists()
+
+
+def test_options_come_from_arguments_then_environment_then_project(server: StartServer, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.shmchan]\napp = "app"\nworkers = 3\nlog-level = "error"\naccess-log = false\n'
+    )
+    running = server(app=None)
+    assert len(running.children("worker")) == 3
+    running.stop()
+    running = server(app=None, env={"SHMCHAN_WORKERS": "2", "SHMCHAN_LOG_LEVEL": "info"})
+    assert len(running.children("worker")) == 2
+    running.stop()
+    assert "SIGTERM: finishing" in running.printed()
+    running = server("--workers", "1", app=None, env={"SHMCHAN_WORKERS": "2"})
+    assert len(running.children("worker")) == 1
+    running.stop()
