@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from shmchan.cli.settings import project_settings
+from shmchan.cli.settings import installed_version, project_settings
 from shmchan.exceptions import ShmchanError
 
 EXIT_USAGE = 2
@@ -51,8 +51,17 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
 
 
+def show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    """Print the version and leave, if that is what was asked."""
+    if wanted:
+        click.echo(f"shmchan {installed_version()}")
+        context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="shmchan", message="shmchan %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version and exit."
+)
 @click.pass_context
 def shmchan(context: click.Context) -> None:
     """Realtime web applications on one host: WebSockets, channels and groups through shared memory.

@@ -7,13 +7,12 @@ Owns what a person types and sees. Everything that happens in between is `shmcha
 import logging
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from shmchan.cli.settings import POSITIVE, SECONDS, SIZE, check_project_settings, format_size, option
+from shmchan.cli.settings import POSITIVE, SECONDS, SIZE, check_project_settings, format_size, installed_version, option
 from shmchan.exceptions import ConfigError
 
 LOG_FORMAT = "%(asctime)s %(levelname)-8s %(name)s [%(process)d] %(message)s"
@@ -114,11 +113,3 @@ def banner(started: Any, colour: bool) -> str:
     lines += [f"  at    {click.style(url, bold=True) if colour else url}" for url in started.urls]
     lines += [f"  with  {workers}, segment {options.name!r} of {format_size(started.memory)}", "  stop  with Ctrl-C or SIGTERM"]
     return "\n".join(lines) + "\n"
-
-
-def installed_version() -> str:
-    """The version of the installed package; a bare checkout has none."""
-    try:
-        return version("shmchan")
-    except PackageNotFoundError:
-        return "(not installed)"
