@@ -262,8 +262,11 @@ uint32_t shmc_ws_parse(struct shmc_ws_parser *p, const uint8_t *data, uint64_t s
             if (at == end)
                 break;
             at += take_header(p, data + at, end - at);
-            if (p->error != error)
+            if (p->error != error) {
+                if (p->in_payload && p->frame_left == 0)
+                    end_frame(p); /* an empty frame without a mask: it ends where it failed */
                 break;
+            }
             if (!p->in_payload)
                 break; /* the input ended inside the header */
         }

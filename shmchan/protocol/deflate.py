@@ -128,7 +128,7 @@ class Deflate:
             while True:
                 decompressor = self._decompressor
                 if decompressor is None:
-                    decompressor = self._decompressor = zlib.decompressobj(-15)
+                    decompressor = self._decompressor = zlib.decompressobj(-self.client_max_window_bits)
                 piece = decompressor.decompress(data, room + 1)
                 room -= len(piece)
                 if room < 0:
