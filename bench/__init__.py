@@ -1,1 +1,1 @@
-"""Measurements of shmchan beside its rivals: ``shmchan bench``. One module, one question; `shmchan.cli.bench` runs and prints them."""
+"""Measurements of shmchan beside its rivals: `suite` has the benchmarks, and ``shmchan bench`` runs and prints them."""

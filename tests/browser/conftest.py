@@ -1,12 +1,31 @@
 """Two windows for all tests here, as each takes seconds to open, and a chat server that a test may stop and start again."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.browser.servers import ChatServer
 from tests.browser.windows import Window, open_window, require_chromium
+from tests.servers import StartServer
+
+
+class Chat:
+    """
+    ``shmchan run examples.chat`` with two workers, which keeps its address over a stop and a start.
+
+    Attributes:
+        url: of the page.
+    """
+
+    def __init__(self, start_server: StartServer) -> None:
+        self.start_server = start_server
+        self.running = start_server("--workers", "2", app="examples.chat")
+        self.url = f"{self.running.url}/"
+
+    def stop(self) -> None:
+        self.running.stop()
+
+    def start(self) -> None:
+        self.running = self.start_server("--workers", "2", "--bind", f"127.0.0.1:{self.running.port}", app="examples.chat")
 
 
 @pytest.fixture(scope="session")
@@ -16,11 +35,6 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Window, 
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ChatServer]:
+def chat(server: StartServer) -> Chat:
     require_chromium()
-    server = ChatServer(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    return Chat(server)

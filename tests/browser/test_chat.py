@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from tests.browser.servers import ChatServer
+from tests.browser.conftest import Chat
 from tests.browser.windows import Window
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_a_line_typed_in_one_window_appears_in_the_other(windows: tuple[Window, Window], server: ChatServer) -> None:
+def test_a_line_typed_in_one_window_appears_in_the_other(windows: tuple[Window, Window], chat: Chat) -> None:
     ada, grace = windows
-    ada.enter(server.url, "Ada")
-    grace.enter(server.url, "Grace")
+    ada.enter(chat.url, "Ada")
+    grace.enter(chat.url, "Grace")
     ada.type_line("Is anybody there?")
     ada.wait_for_line("Is anybody there?", own=True)
     grace.wait_for_line("Is anybody there?")
@@ -19,16 +19,16 @@ def test_a_line_typed_in_one_window_appears_in_the_other(windows: tuple[Window, 
     ada.wait_for_line("Yes, I am.")
 
 
-def test_both_come_back_when_the_server_was_stopped_and_started_again(windows: tuple[Window, Window], server: ChatServer) -> None:
+def test_both_come_back_when_the_server_was_stopped_and_started_again(windows: tuple[Window, Window], chat: Chat) -> None:
     ada, grace = windows
-    ada.enter(server.url, "Ada")
-    grace.enter(server.url, "Grace")
+    ada.enter(chat.url, "Ada")
+    grace.enter(chat.url, "Grace")
     ada.wait_for_people("Ada", "Grace")
-    server.stop()
+    chat.stop()
     ada.wait_for_state("reconnecting")
     grace.wait_for_state("reconnecting")
     ada.type_line("Written while the server was away")
-    server.start()
+    chat.start()
     ada.wait_for_state("connected")
     grace.wait_for_state("connected")
     ada.wait_for_people("Ada", "Grace")
@@ -40,23 +40,23 @@ def test_both_come_back_when_the_server_was_stopped_and_started_again(windows: t
     assert grace.lines().count("Written while the server was away") <= 1
 
 
-def test_the_list_of_who_is_there_follows_those_who_come_and_go(windows: tuple[Window, Window], server: ChatServer) -> None:
+def test_the_list_of_who_is_there_follows_those_who_come_and_go(windows: tuple[Window, Window], chat: Chat) -> None:
     ada, grace = windows
-    ada.enter(server.url, "Ada", "garden")
+    ada.enter(chat.url, "Ada", "garden")
     ada.wait_for_people("Ada")
-    grace.enter(server.url, "Grace", "garden")
+    grace.enter(chat.url, "Grace", "garden")
     ada.wait_for_people("Ada", "Grace")
     grace.wait_for_people("Ada", "Grace")
-    grace.enter(server.url, "Grace", "cellar")
+    grace.enter(chat.url, "Grace", "cellar")
     ada.wait_for_people("Ada")
     grace.wait_for_people("Grace")
 
 
-def test_names_and_lines_with_html_are_shown_as_text(windows: tuple[Window, Window], server: ChatServer) -> None:
+def test_names_and_lines_with_html_are_shown_as_text(windows: tuple[Window, Window], chat: Chat) -> None:
     ada, mallory = windows
     name, line = "<b>M</b><img src=x>", "<script>document.title='taken'</script> & <i>more</i>"
-    ada.enter(server.url, "Ada")
-    mallory.enter(server.url, name)
+    ada.enter(chat.url, "Ada")
+    mallory.enter(chat.url, name)
     ada.wait_for_people("Ada", name)
     mallory.type_line(line)
     ada.wait_for_line(line)
@@ -70,10 +70,10 @@ def test_names_and_lines_with_html_are_shown_as_text(windows: tuple[Window, Wind
 
 
 def test_a_frame_that_is_no_chat_closes_the_connection_and_a_long_line_is_refused(
-    windows: tuple[Window, Window], server: ChatServer
+    windows: tuple[Window, Window], chat: Chat
 ) -> None:
     window, _ = windows
-    window.enter(server.url, "Ada")
+    window.enter(chat.url, "Ada")
     talk = """
         const [first, done] = arguments;
         const socket = new WebSocket(`ws://${location.host}/chat/lobby/@Raw`);
@@ -92,12 +92,10 @@ def test_a_frame_that_is_no_chat_closes_the_connection_and_a_long_line_is_refuse
     assert "501 characters" in reason
 
 
-def test_the_page_fits_a_desk_and_a_phone_by_day_and_by_night(
-    windows: tuple[Window, Window], server: ChatServer, tmp_path: Path
-) -> None:
+def test_the_page_fits_a_desk_and_a_phone_by_day_and_by_night(windows: tuple[Window, Window], chat: Chat, tmp_path: Path) -> None:
     ada, grace = windows
-    ada.enter(server.url, "Ada Lovelace")
-    grace.enter(server.url, "Grace Hopper")
+    ada.enter(chat.url, "Ada Lovelace")
+    grace.enter(chat.url, "Grace Hopper")
     for window, text in (
         (ada, "Does it weave algebraical patterns?"),
         (grace, "As the Jacquard loom weaves flowers and leaves."),

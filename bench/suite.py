@@ -1,0 +1,192 @@
+"""
+The benchmarks: which there are, who takes part, in how many rounds, and what shmchan wants to reach.
+
+The subjects of a benchmark take turns, round after round, so that whatever else the machine does meets them alike. Runs in the
+process of ``shmchan bench``; what is measured runs in children.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from shmchan.exceptions import ShmchanError
+
+from . import load, servers
+from .pair import SUBJECTS
+from .results import SELF, Measurement, Round, Target
+
+BACKLOG = 10_000
+IDLE_BYTES = 120_000_000
+PAIR_SECONDS = 120
+PIPE, FIFO = "Pipe + msgspec", "faster-fifo"
+NEEDS = {PIPE: "msgspec", FIFO: "faster_fifo"}
+Progress = Callable[[str], None]
+
+
+class PairFailed(ShmchanError):
+    """The two processes of a measurement did not come to an end."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """
+    One question.
+
+    Attributes:
+        subjects: who takes part, shmchan first.
+        parameters: of a full run; ``quick`` replaces some of them.
+    """
+
+    name: str
+    question: str
+    subjects: Sequence[str]
+    measure: Callable[["Benchmark", Mapping[str, Any], Progress], list[Measurement]]
+    parameters: Mapping[str, Any]
+    quick: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, *, quick: bool, progress: Progress) -> list[Measurement]:
+        """Measure everybody. A subject that is not installed is told as missing; one that fails raises ShmchanError."""
+        return self.measure(self, {**self.parameters, **(self.quick if quick else {})}, progress)
+
+
+def measure_pairs(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
+    """Two processes and a small dict, each measurement in a process of its own."""
+    measurements = []
+    for subject in benchmark.subjects:
+        package = NEEDS.get(subject)
+        absent = package is not None and importlib.util.find_spec(package) is None
+        reason = f"not installed (pip install {package.replace('_', '-')})" if package and absent else None
+        measurements.append(Measurement(benchmark.name, subject, parameters, missing=reason))
+    for number, each in turns(measurements, parameters["rounds"]):
+        progress(f"{benchmark.name}: round {number} of {parameters['rounds']}, {each.subject}")
+        each.rounds.append(pair(each.subject, parameters["kind"], parameters["count"], parameters["backlog"]))
+    return measurements
+
+
+def pair(subject: str, kind: str, count: int, backlog: int) -> Round:
+    command = [sys.executable, "-m", "shmchan.bench.pair", subject, kind, str(count), str(backlog)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as child:
+        try:
+            printed, problems = child.communicate(timeout=PAIR_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise PairFailed(f"{' '.join(command)} did not end within {PAIR_SECONDS} s") from None
+        finally:
+            if child.poll() is None:  # too slow, or Ctrl-C here; both processes end, as the other one holds the pipes too
+                os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode:
+        raise PairFailed(f"{' '.join(command)} ended with {child.returncode}: {problems[-2000:]}")
+    return Round(**json.loads(printed))
+
+
+def measure_echo(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
+    """Servers under WebSocket load, all up at the same time, one loaded after the other."""
+    measurements = [
+        Measurement(benchmark.name, subject, parameters, missing=servers.missing(subject) or load.missing())
+        for subject in benchmark.subjects
+    ]
+    with ExitStack() as stack:
+        up = {each.subject: stack.enter_context(servers.running(each.subject)) for each in measurements if not each.missing}
+        for number, each in turns(measurements, parameters["rounds"]):
+            progress(f"{benchmark.name}: round {number} of {parameters['rounds']}, {each.subject}")
+            load_options = {name: parameters[name] for name in ("connections", "depth", "seconds")}
+            each.rounds.append(load.run(up[each.subject].port, **load_options))
+    return measurements
+
+
+def measure_memory(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
+    """Servers that nobody has asked for more than a greeting."""
+    measurements = [Measurement(benchmark.name, name, parameters, missing=servers.missing(name)) for name in benchmark.subjects]
+    for _, each in turns(measurements, 1):
+        progress(f"{benchmark.name}: {each.subject}")
+        with servers.running(each.subject) as server:
+            each.rounds.append(Round(size=server.unique_memory()))
+    return measurements
+
+
+def turns(measurements: Sequence[Measurement], rounds: int) -> Iterator[tuple[int, Measurement]]:
+    """Round by round, each subject that is not missing."""
+    for number in range(1, rounds + 1):
+        for each in measurements:
+            if not each.missing:
+                yield number, each
+
+
+ONE_WAY = {"kind": "one-way", "count": 200_000, "backlog": 0, "rounds": 5}
+ROUND_TRIP = {"kind": "round-trip", "count": 20_000, "backlog": 0, "rounds": 5}
+ECHO = {"connections": 1, "depth": 1, "seconds": 3, "rounds": 3, "workers": servers.WORKERS}
+QUICK_ECHO = {"seconds": 1, "rounds": 1}
+
+BENCHMARKS = (
+    Benchmark(
+        "one-way",
+        "Messages from one process to another",
+        tuple(SUBJECTS),
+        measure_pairs,
+        ONE_WAY,
+        {"count": 20_000, "rounds": 3},
+    ),
+    Benchmark(
+        "one-way-backlog",
+        f"The same while {BACKLOG:,} messages lie in the channel",
+        (SELF,),
+        measure_pairs,
+        {**ONE_WAY, "backlog": BACKLOG},
+        {"count": 20_000, "rounds": 3},
+    ),
+    Benchmark(
+        "round-trip",
+        "Question and answer between two processes, both blocking",
+        tuple(SUBJECTS),
+        measure_pairs,
+        ROUND_TRIP,
+        {"count": 2_000, "rounds": 3},
+    ),
+    Benchmark(
+        "round-trip-backlog",
+        f"The same while {BACKLOG:,} messages lie in another channel",
+        (SELF,),
+        measure_pairs,
+        {**ROUND_TRIP, "backlog": BACKLOG},
+        {"count": 2_000, "rounds": 3},
+    ),
+    Benchmark(
+        "memory",
+        f"Unique memory of an idle server (shmchan: all processes with {servers.WORKERS} workers; uvicorn: one process)",
+        (SELF, "uvicorn"),
+        measure_memory,
+        {"workers": servers.WORKERS},
+    ),
+    Benchmark(
+        "echo-1",
+        "WebSocket echo, one connection, one frame in flight (uvicorn: one process, no layer between)",
+        (SELF, "uvicorn"),
+        measure_echo,
+        ECHO,
+        QUICK_ECHO,
+    ),
+    Benchmark(
+        "echo-64x8",
+        "WebSocket echo, 64 connections with 8 frames in flight each",
+        (SELF, "uvicorn"),
+        measure_echo,
+        {**ECHO, "connections": 64, "depth": 8},
+        QUICK_ECHO,
+    ),
+)
+
+TARGETS = (
+    Target("one way, times Pipe + msgspec, at least 1.6", "one-way", ("one-way", PIPE), 1.6),
+    Target("one way, times faster-fifo, at least 2.5", "one-way", ("one-way", FIFO), 2.5),
+    Target("one way with 10,000 queued, times without, at least 0.9", "one-way-backlog", ("one-way", SELF), 0.9),
+    Target("round trip, times the Pipe's rate, at least 1.67 (0.6 of its time)", "round-trip", ("round-trip", PIPE), 1 / 0.6),
+    Target("round trip with 10,000 queued, times without, at least 0.9", "round-trip-backlog", ("round-trip", SELF), 0.9),
+    Target("idle run with 2 workers, at most 120 MB", "memory", at_most=IDLE_BYTES),
+)
