@@ -1,5 +1,6 @@
 """The front: the only room with sockets, and none with application code."""
 
 from shmchan.front.config import FrontConfig
+from shmchan.front.server import Front, run_front
 
-__all__ = ["FrontConfig"]
+__all__ = ["Front", "FrontConfig", "run_front"]

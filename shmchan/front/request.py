@@ -1,0 +1,249 @@
+"""
+One HTTP request on its way through the application: from the parsed request to ``http.request``, from the answers to a response.
+
+Owns the life of one exchange: its reply channel, its body channel, its time limit, its ``http.disconnect`` and its line in the
+access log. Never touches a socket; the connection does. Runs in the front.
+"""
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from shmchan.exceptions import ChannelFull, MessageTooLarge
+from shmchan.front.answers import ResponsePart, read_response
+from shmchan.protocol.http import BadResponse, BodyReceived, HTTPConnection, RequestReceived
+from shmchan.protocol.response import phrase
+
+if TYPE_CHECKING:
+    from shmchan.front.connection import Connection
+
+logger = logging.getLogger("shmchan.front")
+
+WAITING, STREAMING, DONE = "WAITING", "STREAMING", "DONE"
+
+TRANSITIONS = {
+    (WAITING, "begun"): STREAMING,
+    (WAITING, "done"): DONE,  # we answered ourselves, or the client left
+    (STREAMING, "done"): DONE,
+}
+
+
+class HTTPExchange:
+    """
+    A request that was handed on, until it is answered or nobody waits for the answer.
+
+    Attributes:
+        stalled: a piece of the body found no room yet, so the socket should not be read.
+        deadline: when `handle_timeout` has something to do.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_body_channel",
+        "_body_open",
+        "_bridge",
+        "_connection",
+        "_head",
+        "_path",
+        "_sent",
+        "_stalled_since",
+        "_started",
+        "_state",
+        "deadline",
+        "reply_channel",
+    )
+
+    def __init__(self, connection: "Connection", http: HTTPConnection, request: RequestReceived, now: float) -> None:
+        self._connection = connection
+        self._bridge = connection.bridge
+        self._head = request.head
+        self._path = connection.path_of(request.head)
+        self._state = WAITING
+        self._started = now
+        self._body_channel: str | None = None
+        self._body_open = False
+        self._sent = False
+        self._backlog: deque[BodyReceived] = deque()
+        self._stalled_since = 0.0
+        self.deadline: float | None = now + self._bridge.config.http_timeout
+        self.reply_channel = self._bridge.port.new_reply_channel("http")
+        message: dict[str, Any] = {
+            "reply_channel": self.reply_channel,
+            "http_version": request.head.http_version,
+            "method": request.head.method,
+            "scheme": "http",
+            "path": self._path,
+            "query_string": request.head.query_string,
+            "root_path": self._bridge.config.root_path,
+            "headers": request.head.headers,
+            "body": request.body,
+            "client": connection.client,
+            "server": connection.server,
+        }
+        if request.more_body:
+            self._body_channel = self._bridge.layer.new_channel("http.request.body?")
+            message["body_channel"] = self._body_channel
+        counters = self._bridge.counters
+        counters.add("requests")
+        try:
+            self._bridge.port.send("http.request", message)
+        except ChannelFull:
+            counters.add("refused.full")
+            self._refuse(http, 503)
+            return
+        except MessageTooLarge as error:
+            logger.warning("a request for %s is refused: %s", request.head.target.decode("ascii"), error)
+            counters.add("refused.malformed")
+            self._refuse(http, 413)
+            return
+        self._sent = True
+        self._body_open = request.more_body
+        self._bridge.register(self.reply_channel, self)
+
+    @property
+    def connection(self) -> "Connection":
+        return self._connection
+
+    @property
+    def stalled(self) -> bool:
+        return bool(self._backlog)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the application owes something to the client."""
+        return self._state is not DONE
+
+    # From the application ---------------------------------------------------------------------------------------------------
+
+    def deliver(self, message: dict[str, Any], _group: bool) -> None:
+        """Take one message that was sent to the reply channel."""
+        http = self._connection.http
+        try:
+            part = read_response(message)
+            for counter, text in part.problems:
+                self._bridge.problem(counter, self._where(), text)
+            if self._state is WAITING:
+                self._begin(http, part)
+            else:
+                self._go_on(http, part)
+        except BadResponse as error:
+            logger.error("the response to %s is a 500: %s", self._where(), error)
+            self._bridge.counters.add("bad.response")
+            self._refuse(http, 500)
+
+    def _begin(self, http: HTTPConnection, part: ResponsePart) -> None:
+        if part.status is None:
+            raise BadResponse("its first message has no status")
+        http.send_response(part.status, part.headers, part.content, part.more_content)
+        self._bridge.counters.add("sent")
+        self.deadline = None
+        self._move("begun")
+        if not part.more_content:
+            self._finish(http)
+
+    def _go_on(self, http: HTTPConnection, part: ResponsePart) -> None:
+        cut = http.send_body(part.content, part.more_content)
+        self._bridge.counters.add("sent")
+        if cut:
+            self._bridge.problem("bad.response", self._where(), f"{cut} bytes exceed its content-length and are cut off")
+        if not part.more_content:
+            self._finish(http)
+
+    # From the client --------------------------------------------------------------------------------------------------------
+
+    def body(self, event: BodyReceived, now: float) -> None:
+        """Pass on a later piece of the body, or keep it until there is room."""
+        if not self._body_open:
+            return
+        if not self._backlog:
+            if self._send_body(event):
+                return
+            self._stalled_since = now
+            self._connection.http.pause_body()
+            self._bridge.retry_later(self)
+        self._backlog.append(event)
+
+    def retry(self, now: float, _full: set[str]) -> bool:
+        """Try again to pass on the body. Returns whether that is settled."""
+        while self._backlog and self._body_open:
+            if not self._send_body(self._backlog[0]):
+                if now - self._stalled_since < self._bridge.config.body_timeout:
+                    return False
+                logger.warning("nobody reads the body of %s; it is given up", self._where())
+                self._bridge.counters.add("timeout.receive")
+                self._refuse(self._connection.http, 503)
+                break
+            self._backlog.popleft()
+            self._stalled_since = now
+        self._backlog.clear()
+        self._connection.http.resume_body(now)
+        self._connection.update(now)
+        return True
+
+    def abandoned(self) -> None:
+        """The client left, or broke a rule so that it was answered already."""
+        if self._state is not DONE:
+            self._end()
+
+    def handle_timeout(self, now: float) -> None:
+        """Nobody answered in time."""
+        if self.deadline is None or now < self.deadline:
+            return
+        self.deadline = None
+        logger.warning("no answer to %s within %g s: 503", self._where(), self._bridge.config.http_timeout)
+        self._bridge.counters.add("timeout.http")
+        self._refuse(self._connection.http, 503)
+
+    # ------------------------------------------------------------------------------------------------------------------------
+
+    def _send_body(self, event: BodyReceived) -> bool:
+        assert self._body_channel is not None
+        message = {"content": event.content, "more_content": event.more_content, "closed": False}
+        try:
+            self._bridge.port.send(self._body_channel, message)
+        except ChannelFull:
+            return False
+        if not event.more_content:
+            self._body_open = False
+        return True
+
+    def _refuse(self, http: HTTPConnection, status: int) -> None:
+        if self._state is WAITING and http.writing == "OWED":
+            text = f"{status} {phrase(status)}\n".encode()
+            http.send_response(status, [(b"content-type", b"text/plain; charset=utf-8")], text)
+        else:
+            http.send_error(status)
+        self._finish(http)
+
+    def _finish(self, http: HTTPConnection) -> None:
+        if self._state is DONE:
+            return
+        self._bridge.access(
+            self._connection.client,
+            f"{self._head.method} {self._head.target.decode('ascii')}",
+            http.status,
+            http.sent_bytes,
+            self._started,
+        )
+        self._end()
+
+    def _end(self) -> None:
+        self._move("done")
+        self.deadline = None
+        bridge = self._bridge
+        bridge.forget(self.reply_channel)
+        if self._body_open and self._body_channel is not None:
+            self._body_open = False
+            bridge.send_later(self._body_channel, {"content": b"", "more_content": False, "closed": True})
+        if self._sent and bridge.port.listens("http.disconnect"):
+            try:
+                bridge.port.send("http.disconnect", {"reply_channel": self.reply_channel, "path": self._path})
+            except ChannelFull:
+                bridge.problem("dropped.disconnect", self._where(), "http.disconnect is full, it is dropped")
+        self._connection.exchange_over(self)
+
+    def _move(self, event: str) -> None:
+        self._state = TRANSITIONS[self._state, event]
+
+    def _where(self) -> str:
+        return f"{self._head.method} {self._head.target.decode('ascii'):.200}"

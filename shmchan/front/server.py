@@ -1,0 +1,186 @@
+"""
+The front's process: listening sockets, signals, and the way from the first connection to the last.
+
+Owns the event loop. Never sees a byte of a client. Called by the supervisor in the process it forked for the front.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+import uvloop
+
+from shmchan.front.bridge import Bridge
+from shmchan.front.config import FrontConfig
+from shmchan.front.connection import Connection
+from shmchan.layers.base import BaseChannelLayer
+from shmchan.protocol.http import HTTPLimits
+
+logger = logging.getLogger("shmchan.front")
+
+BACKLOG = 2048
+
+
+class Front:
+    """
+    One front. Make it, ``run`` it; ``stop`` ends it from within its loop, ``stop_threadsafe`` from elsewhere.
+
+    Args:
+        layer: attached in this process.
+        sockets: bound and listening, or at least bound; they are closed in the end.
+        config: the options.
+
+    Attributes:
+        stopping: whether it takes nothing new any more.
+    """
+
+    def __init__(self, layer: BaseChannelLayer, sockets: list[socket.socket], config: FrontConfig) -> None:
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self.config = config
+        self.stopping = False
+        self.limits = HTTPLimits(
+            body=config.max_body_size,
+            head_timeout=config.head_timeout,
+            keep_alive_timeout=config.keep_alive_timeout,
+            body_timeout=config.body_timeout,
+        )
+        self._sockets = sockets
+        self._servers: list[asyncio.Server] = []
+        self._exit_code = 0
+        self._finished = self.loop.create_future()
+        self._stop_timer: asyncio.TimerHandle | None = None
+        self._date = b""
+        self._date_until = 0.0
+        self.bridge = Bridge(layer, self.loop, config, self._failed)
+        self.loop.set_exception_handler(self._unexpected)
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Serve until stopped. ``ready`` is called when connections are accepted. Returns the exit code."""
+        try:
+            self.loop.run_until_complete(self._listen())
+            ready()
+            self.loop.run_until_complete(self._finished)
+            counts = self.bridge.counters.snapshot()
+            logger.info(
+                "front ends; %s", ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "it served nobody"
+            )
+        finally:
+            self.bridge.close()
+            for server in self._servers:
+                server.close()
+            self.loop.run_until_complete(asyncio.sleep(0))
+            self.loop.close()
+        return self._exit_code
+
+    def date(self) -> bytes:
+        """The value of the Date header, made once a second."""
+        now = self.loop.time()
+        if now >= self._date_until:
+            self._date = formatdate(time.time(), usegmt=True).encode()
+            self._date_until = now + 1.0
+        return self._date
+
+    def stop(self) -> None:
+        """Stop accepting, finish what runs, close WebSockets with 1012. Called again: cut off who is left."""
+        if self.stopping:
+            self._cut_off()
+            return
+        self.stopping = True
+        for server in self._servers:
+            server.close()
+        self._stop_timer = self.loop.call_later(self.config.graceful_timeout, self._cut_off)
+        for connection in [*self.bridge.connections]:
+            connection.shut_down()
+        self._look_for_end()
+
+    def stop_threadsafe(self) -> None:
+        """As `stop`, from any thread."""
+        self.loop.call_soon_threadsafe(self.stop)
+
+    def connection_gone(self) -> None:
+        """A connection was lost; it may have been the last."""
+        if self.stopping:
+            self.loop.call_soon(self._look_for_end)
+
+    # ------------------------------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        for listener in self._sockets:
+            listener.setblocking(False)
+            if listener.family == socket.AF_UNIX:
+                server = await self.loop.create_unix_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+            else:
+                server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+            self._servers.append(server)
+
+    def _look_for_end(self) -> None:
+        if self._finished.done():
+            return
+        if self.bridge.connections or self.bridge.busy:
+            if not self.bridge.connections:
+                self.loop.call_later(self.config.tick, self._look_for_end)
+            return
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+        self._finished.set_result(None)
+
+    def _cut_off(self) -> None:
+        if self._finished.done():
+            return
+        left = len(self.bridge.connections)
+        if left:
+            logger.warning("%d connections were not done within %g s and are cut off", left, self.config.graceful_timeout)
+            self.bridge.counters.add("cut.stopping", left)
+        for connection in [*self.bridge.connections]:
+            connection.abort()
+        self.loop.call_later(self.config.tick, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    def _failed(self, error: BaseException) -> None:
+        """The layer is of no use any more. The supervisor starts another front, if that makes sense."""
+        if self._exit_code == 0:
+            logger.critical("the front ends: %s", error, exc_info=error)
+        self._exit_code = 1
+        self.stopping = True
+        self._cut_off()
+
+    def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Something raised in a callback: that one connection may suffer, the others go on."""
+        error = context.get("exception")
+        if isinstance(error, ConnectionError):
+            return  # the client's end of the socket is gone; connection_lost tells whom it concerns
+        logger.error(
+            "%s; this is a bug in shmchan, please report it",
+            context.get("message"),
+            exc_info=error if isinstance(error, BaseException) else None,
+        )
+        self.bridge.counters.add("errors")
+        transport = context.get("transport")
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+
+def run_front(layer: BaseChannelLayer, sockets: list[socket.socket], config: FrontConfig, *, ready: Callable[[], None]) -> int:
+    """
+    Serve until SIGTERM or SIGINT, and then for as long as what runs needs, at most ``config.graceful_timeout``.
+
+    Args:
+        layer: attached in this process.
+        sockets: bound by the supervisor.
+        config: the options.
+        ready: called once, when connections are accepted.
+
+    Returns:
+        the exit code: 0, or 1 when the layer failed.
+    """
+    front = Front(layer, sockets, config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        front.loop.add_signal_handler(number, front.stop)
+    return front.run(ready)
