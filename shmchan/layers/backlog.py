@@ -246,6 +246,10 @@ class Backlog:
             self.expired += entry.count
             self._remove(entry)
 
+    def has_lane(self, key: str) -> bool:
+        """Whether a message with this key waits, or is taken and not settled."""
+        return key in self._lanes
+
     def next_due(self) -> float | None:
         """When something that is out of sight comes back."""
         return self._delayed[0][0] if self._delayed else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from shmchan import names
 from shmchan.layers import wire
 from shmchan.layers.backlog import Entry
-from shmchan.layers.base import Kind, Message, Port
+from shmchan.layers.base import GroupReceivers, Kind, Message, Port
 
 if TYPE_CHECKING:
     from shmchan.layers.memory import InMemoryChannelLayer
@@ -91,11 +91,16 @@ class MemoryPort(Port):
                 backlog.finish(entry)
                 entries.append(entry)
             self._armed = not entries
-        return [(entry.receivers or [entry.channel], wire.decode(entry.payload)) for entry in entries]
+        return [(_receivers(entry), wire.decode(entry.payload)) for entry in entries]
 
     def credit(self, reply_channel: str, count: int = 1) -> None:
         with self._lock:
             self._layer._backlog.queue(reply_channel).release(reply_channel, count)
+
+    def connecting(self, reply_channel: str) -> bool:
+        # Nothing but its connect is in a connection's lane before it is accepted.
+        with self._lock:
+            return self._layer._backlog.has_lane(reply_channel)
 
     def listens(self, channel: str) -> bool:
         """Whether anybody in this process ever leased from it: workers of this layer end together with it."""
@@ -123,6 +128,10 @@ class MemoryPort(Port):
         if self._armed and self._callback is not None:
             self._armed = False
             self._callback()
+
+
+def _receivers(entry: Entry) -> list[str]:
+    return [entry.channel] if entry.receivers is None else GroupReceivers(entry.receivers)
 
 
 def _after(message: Message, disconnect: Message) -> int:
