@@ -6,9 +6,8 @@ who is connected there; ``/deny`` is rejected with 403; any HTTP request is answ
 keeps no state of its own: who is in a room is known to the channel layer.
 """
 
-from shmchan import Group, route
+from shmchan import Group, Message, route
 from shmchan.exceptions import DenyConnection
-from shmchan.message import Message
 
 ROOM = r"/room/(?P<name>[A-Za-z0-9_-]{1,60})$"
 

@@ -7,7 +7,7 @@ reaches the file system.
 
 from pathlib import Path
 
-from shmchan.message import Message
+from shmchan import Message
 
 FOLDER = Path(__file__).parent / "page"
 KINDS = {".html": b"text/html; charset=utf-8", ".css": b"text/css", ".js": b"text/javascript", ".svg": b"image/svg+xml"}

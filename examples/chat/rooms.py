@@ -17,9 +17,8 @@ reaches the other, and is answered.
 import hashlib
 import time
 
-from shmchan import Group
+from shmchan import Group, Message
 from shmchan.exceptions import DenyConnection, WebsocketCloseException
-from shmchan.message import Message
 
 from .frames import BadFrame, BadLine, Here, checked_name, encode, parse_frame
 

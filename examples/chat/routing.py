@@ -1,8 +1,7 @@
 """Which consumer gets which message: the rooms under ``/chat/``, the page for every HTTP request, nothing else."""
 
-from shmchan import route
+from shmchan import Message, route
 from shmchan.exceptions import DenyConnection
-from shmchan.message import Message
 
 from . import rooms
 from .frames import ROOM
