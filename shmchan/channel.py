@@ -1,0 +1,167 @@
+"""
+`Channel` and `Group`: what applications send with.
+
+Owns when a message goes out: at the end of the consumer that sends it, or at once. It never stores one; a consumer's are in
+:mod:`shmchan.pending`. Any process that talks to a layer runs it.
+"""
+
+import time
+from typing import Any
+
+from shmchan import names
+from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+from shmchan.exceptions import ChannelFull
+from shmchan.layers.base import BaseChannelLayer
+from shmchan.pending import current
+
+_ROOM_POLL = 0.002  # seconds between two tries of send(block=True)
+
+
+class Channel:
+    """
+    A channel, to send to.
+
+    Args:
+        name: its name.
+        alias: which of the process's layers it is on.
+        channel_layer: the layer itself, instead of the alias.
+
+    Raises:
+        TypeError: the name is not allowed.
+    """
+
+    __slots__ = ("_layer", "alias", "name")
+
+    def __init__(self, name: str, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: BaseChannelLayer | None = None) -> None:
+        self.name = names.check_channel(name)
+        self.alias = alias
+        self._layer = channel_layer
+
+    @property
+    def channel_layer(self) -> BaseChannelLayer:
+        """The layer it is on; found when it is needed, so that a channel may be made before its layer."""
+        layer = self._layer
+        return channel_layers[self.alias] if layer is None else layer
+
+    def send(self, content: dict[str, Any], immediately: bool = False, block: bool = False) -> None:
+        """
+        Send a message: when the consumer that calls this is done, and at once outside of one.
+
+        Args:
+            content: a dict of plain values; it may be changed afterwards without harm.
+            immediately: send at once also in a consumer.
+            block: with ``immediately``, wait for room in a full channel, for at most the time a message may wait in it.
+
+        Raises:
+            TypeError: content is no dict, or something in it cannot travel.
+            MessageTooLarge: it is too long.
+            ChannelFull: the channel is full; only where it is sent at once.
+            ValueError: ``block`` without ``immediately``.
+        """
+        _check_content(content)
+        layer = self._layer or channel_layers[self.alias]
+        pending = current.get()
+        if immediately:
+            if block:
+                _send_when_there_is_room(layer, self.name, content)
+            else:
+                layer.send(self.name, content)
+            if pending is not None:
+                pending.note(self.name)
+            return
+        if block:
+            raise ValueError("block=True waits for room now, and needs immediately=True; what is buffered waits by itself")
+        if pending is None or not pending.add(layer, "channel", self.name, layer.encode(content)):
+            layer.send(self.name, content)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Channel({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Channel) and (self.name, self.alias, self._layer) == (other.name, other.alias, other._layer)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Group:
+    """
+    A group of channels, to send to all of them.
+
+    Args:
+        name: its name.
+        alias: which of the process's layers it is on.
+        channel_layer: the layer itself, instead of the alias.
+
+    Raises:
+        TypeError: the name is not allowed.
+    """
+
+    __slots__ = ("_layer", "alias", "name")
+
+    def __init__(self, name: str, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: BaseChannelLayer | None = None) -> None:
+        self.name = names.check_group(name)
+        self.alias = alias
+        self._layer = channel_layer
+
+    @property
+    def channel_layer(self) -> BaseChannelLayer:
+        """The layer it is on; found when it is needed."""
+        layer = self._layer
+        return channel_layers[self.alias] if layer is None else layer
+
+    def add(self, channel: Channel | str) -> None:
+        """Put a channel in, or renew its membership; at once."""
+        self.channel_layer.group_add(self.name, channel.name if isinstance(channel, Channel) else channel)
+
+    def discard(self, channel: Channel | str) -> None:
+        """Take a channel out, if it is in; at once."""
+        self.channel_layer.group_discard(self.name, channel.name if isinstance(channel, Channel) else channel)
+
+    def send(self, content: dict[str, Any], immediately: bool = False) -> None:
+        """
+        Send a message to every member: when the consumer that calls this is done, and at once outside of one.
+
+        Members whose channel is full do not get it; this is counted.
+
+        Raises:
+            TypeError: content is no dict, or something in it cannot travel.
+            MessageTooLarge: it is too long.
+        """
+        _check_content(content)
+        layer = self._layer or channel_layers[self.alias]
+        pending = None if immediately else current.get()
+        if pending is None or not pending.add(layer, "group", self.name, layer.encode(content)):
+            layer.send_group(self.name, content)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Group({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and (self.name, self.alias, self._layer) == (other.name, other.alias, other._layer)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def _check_content(content: object) -> None:
+    if not isinstance(content, dict):
+        raise TypeError(f'a message is a dict, like {{"text": "hello"}}, not {content!r}')
+
+
+def _send_when_there_is_room(layer: BaseChannelLayer, name: str, content: dict[str, Any]) -> None:
+    end = time.monotonic() + layer.expiry
+    while True:
+        try:
+            layer.send(name, content)
+            return
+        except ChannelFull:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_ROOM_POLL)

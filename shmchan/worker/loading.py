@@ -1,0 +1,107 @@
+"""
+Finding the application that a command names.
+
+Owns the way from ``module[:attribute]`` to a router, and one clear line for each way that can fail. Workers run
+it, after the fork.
+"""
+
+import importlib
+import logging
+import sys
+import traceback
+from types import ModuleType
+from typing import Any
+
+from shmchan.exceptions import AppError, AppNotFound, RoutingNotFound
+from shmchan.routing import Router
+
+DEFAULT_ATTRIBUTES = ("routing", "channel_routing")
+log = logging.getLogger("shmchan.worker")
+
+
+def load_app(app: str) -> Router:
+    """
+    The router of an application.
+
+    Args:
+        app: ``module`` or ``module:attribute``; the default attribute is ``routing``, then ``channel_routing``.
+
+    Returns:
+        A router over the list, dict or Router that was found there.
+
+    Raises:
+        AppNotFound: there is no such module or attribute.
+        RoutingNotFound: what is there is no routing.
+        AppError: importing the module failed; the traceback was logged.
+    """
+    name, colon, attribute = app.partition(":")
+    if not name or (colon and not attribute):
+        raise AppNotFound(f"{app!r} names no application; write module or module:attribute")
+    return _router(app, _attribute(_module(name), attribute))
+
+
+def _module(name: str) -> ModuleType:
+    if name.endswith(".py") or "/" in name:
+        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
+        raise AppNotFound(f"{name!r} is a file; name its module instead: {dotted}")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(f"{missing}."):
+            where = ", ".join(repr(folder) for folder in sys.path[:3])
+            raise AppNotFound(
+                f"there is no module {missing!r} in {where} …; go to its folder, or name that (--app-dir)"
+            ) from None
+        raise AppError(f"{name} imports {missing!r}, which is not installed here ({_place(error, name)})") from error
+    except SyntaxError as error:
+        raise AppError(f"{name} cannot be imported: {error.filename}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        log.exception("importing %s failed", name)
+        raise AppError(f"importing {name} failed: {_line(error)} ({_place(error, name)})") from error
+
+
+def _attribute(module: ModuleType, attribute: str) -> Any:
+    if not attribute:
+        for default in DEFAULT_ATTRIBUTES:
+            if hasattr(module, default):
+                return getattr(module, default)
+        raise AppNotFound(
+            f"the module {module.__name__} has neither {' nor '.join(DEFAULT_ATTRIBUTES)}; write {module.__name__}:NAME"
+        )
+    value: Any = module
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise AppNotFound(
+                f"the module {module.__name__} has no attribute {attribute!r}; check the name after the colon"
+            ) from None
+    return value
+
+
+def _router(app: str, value: Any) -> Router:
+    if isinstance(value, Router):
+        return value
+    if callable(value) and not isinstance(value, (list, tuple, dict)):
+        raise RoutingNotFound(f"{app} is {_kind(value)}, no routing; name a list of route(...), a dict or a Router")
+    try:
+        return Router(value)
+    except (TypeError, ValueError) as error:
+        raise RoutingNotFound(f"{app} is no routing: {error}") from error
+    except ImportError as error:
+        raise RoutingNotFound(f"a consumer that {app} names cannot be imported: {error}") from error
+
+
+def _kind(value: Any) -> str:
+    return "a class" if isinstance(value, type) else "a function" if hasattr(value, "__code__") else f"a {type(value).__name__}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _place(error: BaseException, name: str) -> str:
+    """The deepest place of the traceback that is not in the import machinery."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else name

@@ -1,0 +1,211 @@
+"""
+A worker process: threads that lease, handle and commit, until they are told to stop.
+
+Owns the loop, the parked outboxes and SIGTERM. It never looks into a message. The supervisor runs it in each worker process, and
+`run --debug` in a thread.
+"""
+
+import fnmatch
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+from shmchan.exceptions import AppError
+from shmchan.layers.base import BaseChannelLayer, Parked
+from shmchan.routing import Router
+from shmchan.signals import worker_process_ready, worker_ready
+from shmchan.worker.consume import Handler
+
+IDLE_SECONDS = 0.2  # the longest that a stop asked for by another thread goes unseen
+RETRY_SECONDS = 0.005  # between two tries of what is owed
+MAX_PARKED = 16
+log = logging.getLogger("shmchan.worker")
+
+
+def run_worker(
+    layer: BaseChannelLayer,
+    routing: Any,
+    *,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    threads: int = 1,
+    stop: Callable[[], bool] | threading.Event | None = None,
+    ready: Callable[[], object] | None = None,
+) -> int:
+    """
+    Consume messages until SIGTERM, SIGINT (both only if called from the main thread) or ``stop``; what runs is finished first.
+
+    Args:
+        layer: where they come from; it becomes this process's default layer meanwhile.
+        routing: anything that `Router` takes; the defaults are put at its end.
+        only: globs; take only messages of channels that one of them matches.
+        exclude: globs; take no messages of channels that one of them matches.
+        threads: how many consumers may run at once.
+        stop: asked now and then whether to stop.
+        ready: called once, before the first message.
+
+    Returns:
+        0, an exit code: it was told to stop.
+
+    Raises:
+        AppError: the filters leave no channel.
+        ShmchanError: the layer failed; nothing can go on without it.
+    """
+    if threads < 1:
+        raise ValueError(f"a worker has at least 1 thread, not {threads}")
+    router = routing if isinstance(routing, Router) else Router(routing)
+    if not router.defaults:
+        router.check_default()
+    worker = Worker(layer, router, _filtered(router, only, exclude), stop)
+    for channel in sorted(router.parallel_channels()):
+        layer.declare_parallel(channel)
+    layer.router = router
+    before = channel_layers.set(DEFAULT_CHANNEL_LAYER, layer)
+    try:
+        with _signals(worker):
+            worker_process_ready.send(Worker)
+            if ready is not None:
+                ready()
+            worker.run(threads)
+    finally:
+        channel_layers.set(DEFAULT_CHANNEL_LAYER, before)
+    return 0
+
+
+class Worker:
+    """
+    The threads of one worker process.
+
+    Args:
+        layer, router: as for `run_worker`.
+        channels: the channels to take messages from.
+        stop: asked now and then whether to stop.
+    """
+
+    def __init__(
+        self,
+        layer: BaseChannelLayer,
+        router: Router,
+        channels: list[str],
+        stop: Callable[[], bool] | threading.Event | None = None,
+    ) -> None:
+        self.layer = layer
+        self.router = router
+        self.channels = channels
+        self.stopping = False
+        self._asked = stop.is_set if isinstance(stop, threading.Event) else stop
+        self._failure: BaseException | None = None
+
+    def run(self, threads: int = 1) -> None:
+        """
+        Consume until told to stop, in this thread and ``threads - 1`` others.
+
+        Raises:
+            ShmchanError: the layer failed, in any of them.
+        """
+        others = [threading.Thread(target=self._run_other, name=f"worker-{number}") for number in range(2, threads + 1)]
+        for thread in others:
+            thread.start()
+        try:
+            self._loop()
+        finally:
+            self.stopping = True
+            for thread in others:
+                thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run_other(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # noqa: BLE001 - raised again by run(), in the main thread
+            self._failure = error
+        finally:
+            self.stopping = True
+
+    def _loop(self) -> None:
+        layer, channels, asked = self.layer, self.channels, self._asked
+        handle = Handler(layer, self.router).handle
+        owed = Owed(layer)
+        worker_ready.send(Worker)
+        while not self.stopping and not (asked is not None and asked()):
+            if owed:
+                owed.retry()
+                if len(owed) >= MAX_PARKED:
+                    time.sleep(RETRY_SECONDS)
+                    continue
+            lease = layer.lease(channels, RETRY_SECONDS if owed else IDLE_SECONDS)
+            if lease is not None:
+                parked = handle(lease)
+                if parked is not None:
+                    owed.add(parked)
+        while owed:
+            time.sleep(RETRY_SECONDS)
+            owed.retry()
+
+
+class Owed:
+    """The parked outboxes of one thread. While they wait for room the thread goes on with other lanes."""
+
+    def __init__(self, layer: BaseChannelLayer) -> None:
+        self.layer = layer
+        self.parked: list[Parked] = []
+        self._next_try = 0.0
+
+    def __len__(self) -> int:
+        return len(self.parked)
+
+    def add(self, parked: Parked) -> None:
+        """Keep one that a commit left."""
+        self.parked.append(parked)
+
+    def retry(self) -> None:
+        """Push all of them, if the last time is long enough ago."""
+        now = time.monotonic()
+        if now < self._next_try:
+            return
+        self.parked = [parked for parked in self.parked if not self._push(parked)]
+        self._next_try = now + RETRY_SECONDS
+
+    def _push(self, parked: Parked) -> bool:
+        done = self.layer.push(parked)
+        if done:
+            for channel, count in parked.dropped.items():
+                log.warning("gave up on %d message%s to %s: no room in time", count, "" if count == 1 else "s", channel)
+        return done
+
+
+def _filtered(router: Router, only: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    channels = sorted(router.channels)
+    if only:
+        channels = [channel for channel in channels if any(fnmatch.fnmatchcase(channel, glob) for glob in only)]
+    channels = [channel for channel in channels if not any(fnmatch.fnmatchcase(channel, glob) for glob in exclude)]
+    if not channels:
+        have = ", ".join(sorted(router.channels))
+        raise AppError(f"the filters leave this worker no channel to take messages from; the routing has {have}")
+    return channels
+
+
+@contextmanager
+def _signals(worker: Worker) -> Iterator[None]:
+    """Have SIGTERM and SIGINT stop the worker; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        worker.stopping = True
+
+    # Under a supervisor SIGINT is ignored: Ctrl-C reaches the whole process group, and the supervisor stops us in its order.
+    numbers = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
