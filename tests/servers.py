@@ -146,6 +146,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # a process group of its own, to which `press_ctrl_c` is told
             )
 
     def printed(self) -> str:
@@ -183,6 +184,10 @@ class Server:
 
     def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def press_ctrl_c(self) -> None:
+        """SIGINT for the whole process group, as the terminal does it."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def wait(self) -> int:
         """Its exit code, once it has one."""

@@ -166,8 +166,9 @@ def _run(role: Role, report_fd: int, supervisor: int, inherited: Iterable[int]) 
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C reaches the whole process group. The supervisor alone acts on it, and stops us in the right order.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Ctrl-C reaches a whole process group. The supervisor alone shall act on it, and stop us in the right order.
+        os.setpgid(0, 0)
         for fd in inherited:
             os.close(fd)
         atexit._clear()

@@ -41,8 +41,8 @@ def echo(client: ClientConnection, text: str) -> str | bytes:
     return client.recv(timeout=WATCHDOG)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_and_stops_and_leaves_nothing(server: StartServer, number: signal.Signals) -> None:
+@pytest.mark.parametrize("by", ["SIGTERM", "Ctrl-C"])
+def test_it_serves_and_stops_and_leaves_nothing(server: StartServer, by: str) -> None:
     running = server("--workers", "2")
     assert left_behind(running.name) != []
     status, body = get(running, "/pid")
@@ -50,8 +50,13 @@ def test_it_serves_and_stops_and_leaves_nothing(server: StartServer, number: sig
     assert get(running, "/nothing/here")[0] == 404
     with websocket(running) as client:
         assert echo(client, "Grüße") == "Grüße"
-    running.stop(number)
+    if by == "Ctrl-C":
+        running.press_ctrl_c()
+    else:
+        running.send_signal(signal.SIGTERM)
+    running.stop_was_asked()
     assert "Traceback" not in running.printed()
+    assert "again" not in running.printed()
 
 
 def test_the_banner_says_where_and_with_what(server: StartServer) -> None:
