@@ -139,7 +139,7 @@ class Reference:
         if self.error is None and self._opcode < 8:
             assert self._message is not None
             self._message.append(self._payload[-1])
-            self._check_text(self._payload[-1:])
+            self._check_text(bytes(self._payload[-1:]))
 
     def _check_text(self, data: bytes, final: bool = False) -> None:
         if self._message_name == "text" and not self._message_compressed and self._utf8.feed(data, final) != len(data):

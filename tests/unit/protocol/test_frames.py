@@ -1,11 +1,14 @@
 """The C frame codec against the reference decoder, and the contracts of csrc/frames/wsframe.h."""
 
+import itertools
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given, settings
 
 from shmchan._frames import ffi, lib
 from shmchan.protocol import frames
+
 from .reference import NAMES, Reference, Utf8, client_frame
 
 ERRORS = {getattr(lib, name): name.removeprefix("SHMC_WS_E_") for name in dir(lib) if name.startswith("SHMC_WS_E_")}
@@ -57,7 +60,7 @@ class Driver:
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     at = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[begin:end] for begin, end in zip(at, at[1:], strict=False)]
+    return [data[begin:end] for begin, end in itertools.pairwise(at)]
 
 
 def compare(stream: bytes, cuts: list[int], *, max_size: int, max_compressed: int, max_fragments: int = 1 << 17) -> Driver:
