@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.built ## serve the example chat on http://127.0.0.1:8000 (elsewhere: make run BIND=HOST:PORT)
-	@exec $(BIN)/shmchan run --app-dir examples chat.routing --bind $(BIND)
+	@exec $(BIN)/shmchan run examples.chat --bind $(BIND)
 
 test: $(VENV)/.tools lint browser ## lint, then every test (some of them only: make test ARGS="-k name")
 	@exec $(BIN)/python -m pytest $(ARGS)
