@@ -32,7 +32,7 @@ def load_app(app: str) -> Router:
     Raises:
         AppNotFound: there is no such module or attribute.
         RoutingNotFound: what is there is no routing.
-        AppError: importing the module failed; the traceback was logged.
+        AppError: importing the module failed; its traceback is logged at level debug.
     """
     name, colon, attribute = app.partition(":")
     if not name or (colon and not attribute):
@@ -53,12 +53,15 @@ def _module(name: str) -> ModuleType:
             raise AppNotFound(
                 f"there is no module {missing!r} in {where} …; go to its folder, or name that (--app-dir)"
             ) from None
-        raise AppError(f"{name} imports {missing!r}, which is not installed here ({_place(error, name)})") from error
+        raise AppError(
+            f"{name} imports {missing!r}, which is not installed here, at {_place(error, name)}; install it first"
+        ) from error
     except SyntaxError as error:
-        raise AppError(f"{name} cannot be imported: {error.filename}, line {error.lineno}: {error.msg}") from error
+        raise AppError(f"{name} cannot be imported: {error.filename}:{error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        log.exception("importing %s failed", name)
-        raise AppError(f"importing {name} failed: {_line(error)} ({_place(error, name)})") from error
+        log.debug("importing %s failed", name, exc_info=True)
+        text = f"importing {name} failed: {_place(error, name)}: {_line(error)} (--log-level debug shows the traceback)"
+        raise AppError(text) from error
 
 
 def _attribute(module: ModuleType, attribute: str) -> Any:
@@ -104,4 +107,4 @@ def _line(error: BaseException) -> str:
 def _place(error: BaseException, name: str) -> str:
     """The deepest place of the traceback that is not in the import machinery."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else name
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name

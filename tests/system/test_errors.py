@@ -72,7 +72,7 @@ def test_an_attribute_that_is_no_routing(app: Path) -> None:
     ("source", "message"),
     [
         ("import os\n\nrouting = [undefined]\n", "name 'undefined' is not defined"),
-        ("import os\n\nimport no_such_library\n", "No module named 'no_such_library'"),
+        ("import os\n\nimport no_such_library\n", "'no_such_library', which is not installed"),
         ("import os\n\nrouting = [\n", "was never closed"),
         ("import os\n\nraise RuntimeError('two\\nlines')\n", "two lines"),
     ],
