@@ -18,7 +18,7 @@ import hashlib
 import time
 
 from shmchan import Group, Message
-from shmchan.exceptions import DenyConnection, WebsocketCloseException
+from shmchan.exceptions import DenyConnection
 
 from .frames import BadFrame, BadLine, Here, checked_name, encode, parse_frame
 
@@ -53,8 +53,9 @@ def receive(message: Message, room: str, name: str) -> None:
     who, known_as = identity(message), name.strip()
     try:
         frame = parse_frame(message.get("text", ""))
-    except BadFrame as error:
-        raise WebsocketCloseException(UNSUPPORTED_DATA) from error
+    except BadFrame:
+        message.reply_channel.send({"close": UNSUPPORTED_DATA})
+        return
     except BadLine as refusal:
         message.reply_channel.send(encode("refused", ref=refusal.ref, reason=str(refusal)))
         return
