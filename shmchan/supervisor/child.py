@@ -48,13 +48,13 @@ class Role:
 
     Attributes:
         name: for logs: "front", "worker 1".
-        main: runs in the child; calls its argument when ready, returns when it was told to stop by SIGTERM. A `ShmchanError`
-            or `ImportError` it raises before that is reported as one line.
+        main: runs in the child; calls its argument when ready, returns its exit code (None: 0) when it was told to stop by
+            SIGTERM. A `ShmchanError` or `ImportError` it raises is reported as one line.
         is_front: it is stopped before the workers, so that these still answer what it is waiting for.
     """
 
     name: str
-    main: Callable[[Ready], object]
+    main: Callable[[Ready], int | None]
     is_front: bool = False
 
 
@@ -173,8 +173,7 @@ def _run(role: Role, report_fd: int, supervisor: int, inherited: Iterable[int]) 
             os.close(fd)
         atexit._clear()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        role.main(lambda: _report(report_fd, "ready"))
-        code = 0
+        code = role.main(lambda: _report(report_fd, "ready")) or 0
     except (ShmchanError, ImportError) as error:
         logger.debug("%s cannot start", role.name, exc_info=True)
         _report(report_fd, "error " + " ".join(str(error).split()))

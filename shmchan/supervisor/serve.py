@@ -107,15 +107,15 @@ def roles(options: RunOptions, listeners: Listeners) -> list[Role]:
     return [front, *(worker_role(number) for number in range(1, options.workers + 1))]
 
 
-def front_main(options: RunOptions, sockets: list[socket.socket], ready: Ready) -> None:
+def front_main(options: RunOptions, sockets: list[socket.socket], ready: Ready) -> int:
     """The front's process. It has its own attachment, as the supervisor's is inert after the fork."""
     from shmchan.front import run_front
 
     with ShmChannelLayer.attach(options.name) as layer:
-        run_front(layer, sockets, options.front, ready=ready)
+        return run_front(layer, sockets, options.front, ready=ready)
 
 
-def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> None:
+def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> int:
     """A worker's process: only here is the application imported, so that a new worker is new code."""
     from shmchan.worker import load_app, run_worker
 
@@ -124,4 +124,4 @@ def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> None
     if folder not in sys.path:
         sys.path.insert(0, folder)
     with ShmChannelLayer.attach(options.name) as layer:
-        run_worker(layer, load_app(options.app), ready=ready)
+        return run_worker(layer, load_app(options.app), ready=ready)
