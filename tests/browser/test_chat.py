@@ -111,3 +111,26 @@ def test_the_page_fits_a_desk_and_a_phone_by_day_and_by_night(windows: tuple[Win
         )
         picture = ada.picture(tmp_path / f"chat-{width}-{'night' if dark else 'day'}.png")
         assert picture.startswith(PNG)
+
+
+def test_the_silent_are_forgotten_and_those_who_come_back_with_us_are_no_newcomers(
+    windows: tuple[Window, Window], chat: Chat
+) -> None:
+    window, _ = windows
+    window.enter(chat.url, "Ada")
+    script = """
+        const done = arguments[0];
+        import("/roster.js").then(({ Roster }) => {
+            const roster = new Roster();
+            const notices = [roster.joined("1", "Ada", 0), roster.joined("2", "Grace", 1000), roster.here("1", "Ada", 140000)];
+            roster.forget(155000);
+            const left = roster.sorted().map(({ name }) => name);
+            roster.restart(160000);
+            const back = [roster.joined("3", "Ada", 161000), roster.joined("4", "Grace", 161000), roster.left("9"), roster.left("3")];
+            done([notices, left, back]);
+        }, done);
+    """
+    notices, left, back = window.driver.execute_async_script(script)
+    assert notices == [True, True, False]
+    assert left == ["Ada"]
+    assert back == [False, True, False, True]
