@@ -126,7 +126,8 @@ def test_the_silent_are_forgotten_and_those_who_come_back_with_us_are_no_newcome
             roster.forget(155000);
             const left = roster.sorted().map(({ name }) => name);
             roster.restart(160000);
-            const back = [roster.joined("3", "Ada", 161000), roster.joined("4", "Grace", 161000), roster.left("9"), roster.left("3")];
+            const back = [roster.joined("3", "Ada", 161000), roster.joined("4", "Grace", 161000)];
+            back.push(roster.left("9"), roster.left("3"));
             done([notices, left, back]);
         }, done);
     """
