@@ -89,6 +89,7 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
                 pending=lambda: sum(layer.channel_statistics(channel)["messages_pending"] for channel in FRONT_CHANNELS),
                 graceful_timeout=options.graceful_timeout,
                 started=lambda: started(Started(options, listeners.urls, memory)),
+                stopping=listeners.remove,  # from now on clients are refused; in our backlog they would wait for nobody
             )
             code = supervisor.run()
     finally:

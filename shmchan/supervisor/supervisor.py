@@ -84,6 +84,7 @@ class Supervisor:
         pending: how many messages wait for the workers; asked only while stopping.
         graceful_timeout: seconds that stopping may take before what is left is killed.
         started: called once when every child is ready.
+        stopping: called once when the run is told to stop, before any child is.
     """
 
     def __init__(
@@ -94,12 +95,14 @@ class Supervisor:
         pending: Callable[[], int] = lambda: 0,
         graceful_timeout: float = 10.0,
         started: Callable[[], None] = lambda: None,
+        stopping: Callable[[], None] = lambda: None,
     ) -> None:
         self.segment = segment
         self.roles = roles
         self.pending = pending
         self.graceful_timeout = graceful_timeout
         self.started = started
+        self.stopping = stopping
         self.phase = Phase.STARTING
         self.children: dict[Role, Child] = {}
         self._backoffs = {role: Backoff() for role in roles}
@@ -217,12 +220,12 @@ class Supervisor:
         if self.phase is Phase.STARTING:
             logger.info("%s while starting: stopping", number.name)
             self._restarts.clear()
-            self._set_deadline()
+            self._begin_to_stop()
             self.phase = Phase.WORKERS_STOP
             self._tell_all(signal.SIGTERM)
         elif self.phase is Phase.RUNNING:
             logger.info("%s: finishing what runs, within %g s; once more stops at once", number.name, self.graceful_timeout)
-            self._set_deadline()
+            self._begin_to_stop()
             self.phase = Phase.FRONT_STOPS
             self._restarts = {role: at for role, at in self._restarts.items() if not role.is_front}
             self._tell_all(signal.SIGTERM, only_front=True)
@@ -266,8 +269,9 @@ class Supervisor:
         self._selector.register(child.fd, selectors.EVENT_READ, lambda: self._on_death(child))
         logger.debug("started %s", child)
 
-    def _set_deadline(self) -> None:
+    def _begin_to_stop(self) -> None:
         self._deadline = time.monotonic() + self.graceful_timeout
+        self.stopping()
 
     def _tell_all(self, number: signal.Signals, only_front: bool = False) -> None:
         for role, child in self.children.items():

@@ -32,6 +32,15 @@ def answers(server: Server, path: str) -> bool:
         return False
 
 
+def is_refused(server: Server) -> bool:
+    """Whether nobody listens any more."""
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=WATCHDOG).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def websocket(server: Server, path: str = "/") -> ClientConnection:
     return connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=WATCHDOG, close_timeout=WATCHDOG, compression=None)
 
@@ -91,6 +100,7 @@ def test_a_request_that_runs_is_answered_before_the_end(server: StartServer) -> 
     running.wait_for_note("slow begins")
     running.send_signal(signal.SIGTERM)
     running.wait_for_print("SIGTERM: finishing what runs")
+    wait_for("a refusal of new clients", lambda: is_refused(running), running.log)
     Path(f"{running.notes}.go").touch()
     asking.join(WATCHDOG)
     running.stop_was_asked()
