@@ -111,7 +111,7 @@ def _text(text: str, path: list[str]) -> str:
         raise TypeError(
             f"{_where(path)} holds a lone surrogate at position {error.start}, which no UTF-8 can carry; send it as bytes"
         ) from None
-    return str(text)
+    return str.__str__(text)
 
 
 def _where(path: list[str]) -> str:

@@ -1,0 +1,73 @@
+/* front.c: the queue of a front: its owner takes all that is behind one '!' prefix, and gives room back when
+ * its sockets took it. */
+#include "internal.h"
+
+int shmc_front_own(shmc *s, shmc_target *queue) {
+    REQUIRE(s);
+    if (queue->domain != SHMC_REPLY || queue->virtual_hash)
+        return SHMC_E_ARGUMENT;
+    lock(s, SHMC_REPLY);
+    uint32_t channel = target_channel(s, queue);
+    if (channel) {
+        struct channel *c = channel_at(s, channel);
+        SET(s, SHMC_REPLY, c->owner, s->slot_reference);
+        SET(s, SHMC_REPLY, c->total, queue->total);
+        SET(s, SHMC_REPLY, c->flags, OWNED);
+    }
+    unlock(s, SHMC_REPLY);
+    return RESULT(s, channel ? SHMC_OK : SHMC_NO_MEMORY);
+}
+
+int shmc_credit(shmc *s, shmc_target *t, uint32_t count) {
+    REQUIRE(s);
+    if (t->domain != SHMC_REPLY || !t->virtual_hash)
+        return SHMC_E_ARGUMENT;
+    lock(s, SHMC_REPLY);
+    uint32_t channel = channel_find(s, SHMC_REPLY, t->name, t->queue_length, t->hash);
+    uint32_t virtual_ = channel ? virtual_find(s, t->virtual_hash, channel) : 0;
+    if (virtual_)
+        virtual_lower(s, virtual_, count);
+    unlock(s, SHMC_REPLY);
+    return RESULT(s, SHMC_OK);
+}
+
+/* A front is dead: nothing more comes in, its members leave, what is queued is counted as gone. Several may
+ * do this at once. */
+void front_settle(struct shmc *s, uint32_t channel, uint32_t owner) {
+    struct channel *c = channel_at(s, channel);
+    char prefix[NAME_MAX_BYTES];
+    uint32_t length = 0;
+    lock(s, SHMC_REPLY);
+    int dead = c->used && c->flags & OWNED && c->owner == owner;
+    if (dead) {
+        length = c->name_length <= NAME_MAX_BYTES ? c->name_length : 0;
+        memcpy(prefix, c->name, length);
+        SET(s, SHMC_REPLY, c->flags, OWNED | DEAD);
+    }
+    unlock(s, SHMC_REPLY);
+    if (!dead)
+        return;
+    group_sweep(s, prefix, length);
+    for (;;) {
+        struct kicks kicks = {0};
+        uint32_t taken[16], n = 0;
+        lock(s, SHMC_REPLY);
+        while (n < 16 && c->run_head && c->owner == owner && !HINT(s->header->poisoned)) {
+            taken[n] = c->run_head;
+            count_drop(s, SHMC_REPLY, channel, SHMC_CAUSE_GONE, 1);
+            queue_unlink(s, taken[n], &kicks);
+            commit(s, SHMC_REPLY);
+            n++;
+        }
+        unlock(s, SHMC_REPLY);
+        for (uint32_t k = 0; k < n; k++)
+            pool_release(s, taken[k]);
+        if (!n)
+            break;
+    }
+    virtual_sweep(s, channel);
+    lock(s, SHMC_REPLY);
+    if (c->owner == owner)
+        SET(s, SHMC_REPLY, c->owner, 0); /* all done: stays as a tombstone, so that late senders are told */
+    unlock(s, SHMC_REPLY);
+}

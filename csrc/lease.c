@@ -1,0 +1,76 @@
+/* lease.c: what a process has in hand: reading it, giving it back, being done with it. */
+#include "internal.h"
+
+static struct descriptor *in_hand(struct shmc *s, uint64_t ref, uint32_t state) {
+    uint32_t index = reference_index(ref);
+    if (!index || index >= s->sizes.descriptors)
+        return NULL;
+    struct descriptor *d = descriptor_at(s, index);
+    int ours = HINT(d->generation) == reference_generation(ref) && HINT(d->owner) == s->slot_reference;
+    return ours && (HINT(d->state) == state ||
+                    (state == 0 && (HINT(d->state) == HELD || HINT(d->state) == LEASED)))
+               ? d
+               : NULL;
+}
+
+int shmc_read(shmc *s, uint64_t ref, void *buffer, uint64_t capacity) {
+    REQUIRE(s);
+    struct descriptor *d = in_hand(s, ref, 0);
+    if (!d)
+        return SHMC_GONE;
+    if (d->length > capacity)
+        return SHMC_BIG;
+    pool_read(s, d, 0, buffer, d->length);
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_free(shmc *s, uint64_t ref) {
+    REQUIRE(s);
+    struct descriptor *d = in_hand(s, ref, HELD);
+    if (!d)
+        return SHMC_GONE;
+    pool_release(s, reference_index(ref));
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_set_policy(shmc *s, uint64_t ref, uint32_t policy) {
+    REQUIRE(s);
+    struct descriptor *d = in_hand(s, ref, LEASED);
+    if (!d || policy > SHMC_POLICY_DEAD_LETTER)
+        return d ? SHMC_E_ARGUMENT : SHMC_GONE;
+    PUT(d->policy, policy);
+    return SHMC_OK;
+}
+
+int shmc_acknowledge(shmc *s, uint64_t ref) {
+    REQUIRE(s);
+    struct descriptor *d = in_hand(s, ref, LEASED);
+    if (!d)
+        return SHMC_GONE;
+    uint32_t domain = d->domain;
+    if (domain < SHMC_WORK || domain > SHMC_REPLY)
+        return SHMC_E_CORRUPT;
+    struct kicks kicks = {0};
+    lock(s, domain);
+    queue_finish_lease(s, reference_index(ref), &kicks);
+    unlock(s, domain);
+    kick(s, &kicks);
+    pool_release(s, reference_index(ref));
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_requeue(shmc *s, uint64_t ref, uint64_t delay_ns) {
+    REQUIRE(s);
+    struct descriptor *d = in_hand(s, ref, LEASED);
+    if (!d)
+        return SHMC_GONE;
+    uint32_t domain = d->domain;
+    if (domain < SHMC_WORK || domain > SHMC_REPLY)
+        return SHMC_E_CORRUPT;
+    struct kicks kicks = {0};
+    lock(s, domain);
+    queue_requeue(s, reference_index(ref), delay_ns, &kicks, TAIL);
+    unlock(s, domain);
+    kick(s, &kicks);
+    return RESULT(s, SHMC_OK);
+}

@@ -1,0 +1,343 @@
+/* pool.c: descriptors and the blocks that hold their payloads. All of it under POOL; nothing else is locked
+ * meanwhile.
+ *
+ * A payload of up to 64 KiB less a header is one block of a size class; a longer one is a chain of whole
+ * chunks, the odd piece last. It grows at its front and shrinks behind its first block, one committed step
+ * each, so that at any instant what exists is hung on its descriptor and a death leaks nothing. Several
+ * descriptors may share a payload: its first block counts them.
+ */
+#include "internal.h"
+
+enum { PIECE = CHUNK - BLOCK_HEADER, ROUND = 16 };
+
+static uint32_t class_for(uint64_t bytes) {
+    uint32_t class_ = 0;
+    while (((uint64_t)CELL << class_) < bytes + BLOCK_HEADER)
+        class_++;
+    return class_;
+}
+
+/* --- chunks --- */
+
+static void partial_push(struct shmc *s, uint32_t class_, uint32_t index) {
+    struct chunk *c = chunk_at(s, index);
+    uint32_t head = s->pool->partial[class_];
+    SET(s, SHMC_POOL, c->next, head);
+    SET(s, SHMC_POOL, c->prev, 0);
+    if (head)
+        SET(s, SHMC_POOL, chunk_at(s, head)->prev, index);
+    SET(s, SHMC_POOL, s->pool->partial[class_], index);
+}
+
+static void partial_remove(struct shmc *s, uint32_t class_, uint32_t index) {
+    struct chunk *c = chunk_at(s, index);
+    if (c->prev)
+        SET(s, SHMC_POOL, chunk_at(s, c->prev)->next, c->next);
+    else
+        SET(s, SHMC_POOL, s->pool->partial[class_], c->next);
+    if (c->next)
+        SET(s, SHMC_POOL, chunk_at(s, c->next)->prev, c->prev);
+}
+
+static void chunk_free(struct shmc *s, uint32_t index) {
+    struct chunk *c = chunk_at(s, index);
+    SET(s, SHMC_POOL, c->class_, 0);
+    SET(s, SHMC_POOL, c->next, s->pool->chunk_free);
+    SET(s, SHMC_POOL, s->pool->chunk_free, index);
+}
+
+/* An empty chunk that a class kept for its next message. */
+static uint32_t chunk_reclaim(struct shmc *s) {
+    for (uint32_t class_ = 0; class_ < CLASSES - 1; class_++) {
+        uint32_t index = s->pool->partial[class_];
+        if (index && chunk_at(s, index)->used == 0) {
+            partial_remove(s, class_, index);
+            return index;
+        }
+    }
+    return 0;
+}
+
+static uint32_t chunk_take(struct shmc *s, uint32_t class_) {
+    struct pool *p = s->pool;
+    uint32_t index = p->chunk_free;
+    if (index)
+        SET(s, SHMC_POOL, p->chunk_free, chunk_at(s, index)->next);
+    else if (p->chunk_top < s->sizes.chunks) {
+        index = p->chunk_top;
+        SET(s, SHMC_POOL, p->chunk_top, index + 1);
+    } else
+        index = chunk_reclaim(s);
+    if (!index)
+        return 0;
+    struct chunk *c = chunk_at(s, index);
+    SET(s, SHMC_POOL, c->class_, class_ + 1);
+    SET(s, SHMC_POOL, c->used, 0);
+    SET(s, SHMC_POOL, c->carved, 0);
+    SET(s, SHMC_POOL, c->free_head, 0);
+    return index;
+}
+
+/* One block for `bytes` (at most PIECE). POOL is held. The caller hangs it up and commits. */
+int pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell) {
+    struct pool *p = s->pool;
+    uint32_t class_ = class_for(bytes);
+    uint32_t per_chunk = CELLS >> class_;
+    uint32_t index = class_ == CLASSES - 1 ? 0 : p->partial[class_];
+    if (!index) {
+        index = chunk_take(s, class_);
+        if (!index)
+            return SHMC_NO_MEMORY;
+        if (class_ != CLASSES - 1)
+            partial_push(s, class_, index);
+    }
+    struct chunk *c = chunk_at(s, index);
+    if (c->free_head) {
+        *cell = c->free_head;
+        SET(s, SHMC_POOL, c->free_head, block_at(s, *cell)->next);
+    } else {
+        *cell = index * CELLS + (c->carved << class_);
+        SET(s, SHMC_POOL, c->carved, c->carved + 1);
+    }
+    SET(s, SHMC_POOL, c->used, c->used + 1);
+    if (class_ != CLASSES - 1 && c->used == per_chunk)
+        partial_remove(s, class_, index);
+    struct block *b = block_at(s, *cell);
+    SET(s, SHMC_POOL, b->references, 1);
+    SET(s, SHMC_POOL, b->next, 0);
+    SET(s, SHMC_POOL, p->used_bytes, p->used_bytes + ((uint64_t)CELL << class_));
+    return SHMC_OK;
+}
+
+/* Give one block back. POOL is held. */
+void pool_unblock(struct shmc *s, uint32_t cell) {
+    struct pool *p = s->pool;
+    uint32_t index = cell / CELLS;
+    struct chunk *c = chunk_at(s, index);
+    if (c->class_ == 0 || c->class_ > CLASSES || c->used == 0) {
+        poison(s);
+        return;
+    }
+    uint32_t class_ = c->class_ - 1, per_chunk = CELLS >> class_;
+    SET(s, SHMC_POOL, p->used_bytes, p->used_bytes - ((uint64_t)CELL << class_));
+    if (class_ == CLASSES - 1) {
+        SET(s, SHMC_POOL, c->used, 0);
+        chunk_free(s, index);
+        return;
+    }
+    struct block *b = block_at(s, cell);
+    SET(s, SHMC_POOL, b->references, 0);
+    SET(s, SHMC_POOL, b->next, c->free_head);
+    SET(s, SHMC_POOL, c->free_head, cell);
+    if (c->used == per_chunk)
+        partial_push(s, class_, index);
+    SET(s, SHMC_POOL, c->used, c->used - 1);
+    if (c->used == 0 &&
+        (c->next || c->prev)) { /* the last empty one stays: the next message is likely of its size */
+        partial_remove(s, class_, index);
+        chunk_free(s, index);
+    }
+}
+
+/* --- descriptors --- */
+
+static uint32_t descriptor_take(struct shmc *s) {
+    struct pool *p = s->pool;
+    uint32_t index = p->descriptor_free;
+    if (index)
+        SET(s, SHMC_POOL, p->descriptor_free, descriptor_at(s, index)->next);
+    else if (p->descriptor_top < s->sizes.descriptors) {
+        index = p->descriptor_top;
+        SET(s, SHMC_POOL, p->descriptor_top, index + 1);
+    } else
+        return 0;
+    struct descriptor *d = descriptor_at(s, index);
+    SET(s, SHMC_POOL, d->owner, s->slot_reference);
+    SET(s, SHMC_POOL, d->payload, 0);
+    SET(s, SHMC_POOL, d->outbox, 0);
+    SET(s, SHMC_POOL, d->number, 0);
+    SET(s, SHMC_POOL, d->state, HELD);
+    SET(s, SHMC_POOL, p->used_bytes, p->used_bytes + sizeof *d);
+    return index;
+}
+
+static void reset(struct descriptor *d) {
+    PUT(d->kind, SHMC_KIND_PLAIN);
+    PUT(d->policy, 0);
+    PUT(d->attempts, 0);
+    PUT(d->code, 0);
+    PUT(d->lane, 0);
+    PUT(d->virtual_, 0);
+    PUT(d->virtual_hash, 0);
+    PUT(d->key, 0);
+    PUT(d->origin, 0);
+    PUT(d->deaths, 0);
+    PUT(d->not_before_ns, 0);
+    PUT(d->deadline_ns, 0);
+    PUT(d->address_length, 0);
+    PUT(d->sequence, 0);
+}
+
+void count_memory_drop(struct shmc *s) {
+    lock(s, SHMC_POOL);
+    SET(s, SHMC_POOL, s->pool->memory_dropped, s->pool->memory_dropped + 1);
+    unlock(s, SHMC_POOL);
+}
+
+int pool_allocate(struct shmc *s, uint64_t length, uint32_t *out) {
+    lock(s, SHMC_POOL);
+    uint32_t index = descriptor_take(s);
+    if (!index) {
+        unlock(s, SHMC_POOL);
+        return SHMC_NO_MEMORY;
+    }
+    struct descriptor *d = descriptor_at(s, index);
+    uint64_t left = length, piece = length <= PIECE ? length : length % PIECE ? length % PIECE : PIECE;
+    int r = SHMC_OK;
+    for (uint32_t round = 1; left && r == SHMC_OK; round++, left -= piece, piece = PIECE) {
+        uint32_t cell;
+        r = pool_block(s, piece, &cell);
+        if (r != SHMC_OK)
+            break;
+        SET(s, SHMC_POOL, block_at(s, cell)->next, d->payload);
+        SET(s, SHMC_POOL, d->payload, cell);
+        commit(s, SHMC_POOL);
+        if (round % ROUND == 0) { /* let others in */
+            unlock(s, SHMC_POOL);
+            lock(s, SHMC_POOL);
+        }
+    }
+    unlock(s, SHMC_POOL);
+    if (r != SHMC_OK) {
+        pool_release(s, index);
+        return r;
+    }
+    reset(d);
+    PUT(d->length, length);
+    *out = index;
+    return SHMC_OK;
+}
+
+/* Another descriptor with the payload of `from`, which this process holds. */
+int pool_share(struct shmc *s, uint32_t from, uint32_t *out) {
+    struct descriptor *f = descriptor_at(s, from);
+    lock(s, SHMC_POOL);
+    uint32_t index = descriptor_take(s);
+    if (index && f->payload) {
+        struct block *b = block_at(s, f->payload);
+        SET(s, SHMC_POOL, b->references, b->references + 1);
+        SET(s, SHMC_POOL, descriptor_at(s, index)->payload, f->payload);
+    }
+    unlock(s, SHMC_POOL);
+    if (!index)
+        return SHMC_NO_MEMORY;
+    struct descriptor *d = descriptor_at(s, index);
+    reset(d);
+    PUT(d->length, f->length);
+    PUT(d->address_length, f->address_length);
+    *out = index;
+    return SHMC_OK;
+}
+
+static void release(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {
+    struct descriptor *d = descriptor_at(s, index);
+    struct pool *p = s->pool;
+    lock(s, SHMC_POOL);
+    uint32_t rounds = 0, steps = 0;
+    while (d->generation == generation && d->state == HELD && d->owner == owner && d->payload) {
+        struct block *b = block_at(s, d->payload);
+        if (b->references > 1) {
+            SET(s, SHMC_POOL, b->references, b->references - 1);
+            SET(s, SHMC_POOL, d->payload, 0);
+            break;
+        }
+        if (!b->next) {
+            uint32_t cell = d->payload;
+            SET(s, SHMC_POOL, d->payload, 0);
+            pool_unblock(s, cell);
+            break;
+        }
+        uint32_t second = b->next;
+        SET(s, SHMC_POOL, b->next, block_at(s, second)->next);
+        pool_unblock(s, second);
+        commit(s, SHMC_POOL);
+        if (endless(s, &steps, s->sizes.chunks))
+            break;
+        if (++rounds % ROUND == 0) {
+            unlock(s, SHMC_POOL);
+            lock(s, SHMC_POOL);
+        }
+    }
+    if (d->generation == generation && d->state == HELD && d->owner == owner) {
+        SET(s, SHMC_POOL, d->generation, generation + 1);
+        SET(s, SHMC_POOL, d->owner, 0);
+        SET(s, SHMC_POOL, d->outbox, 0);
+        SET(s, SHMC_POOL, d->next, p->descriptor_free);
+        SET(s, SHMC_POOL, p->descriptor_free, index);
+        SET(s, SHMC_POOL, d->state, FREE);
+        SET(s, SHMC_POOL, p->used_bytes, p->used_bytes - sizeof *d);
+    }
+    unlock(s, SHMC_POOL);
+}
+
+/* Free what this process holds. */
+void pool_release(struct shmc *s, uint32_t index) {
+    release(s, index, HINT(descriptor_at(s, index)->generation), s->slot_reference);
+}
+
+/* Free it if it is still that one, held by `owner`. */
+void pool_release_if(struct shmc *s, uint64_t ref, uint32_t owner) {
+    release(s, reference_index(ref), reference_generation(ref), owner);
+}
+
+/* --- bytes --- */
+
+static uint64_t piece_length(uint64_t length, uint64_t at) {
+    return length - at < PIECE ? length - at : PIECE;
+}
+
+void pool_write(struct shmc *s, uint32_t index, uint64_t offset, const void *bytes, uint64_t length) {
+    struct descriptor *d = descriptor_at(s, index);
+    uint64_t total = d->length, at = 0;
+    uint32_t steps = 0;
+    for (uint32_t cell = d->payload; cell && at < total && length; cell = block_at(s, cell)->next) {
+        if (endless(s, &steps, s->sizes.chunks))
+            return;
+        uint64_t piece = piece_length(total, at);
+        if (offset < at + piece) {
+            uint64_t from = offset - at, n = piece - from < length ? piece - from : length;
+            memcpy((char *)block_at(s, cell) + BLOCK_HEADER + from, bytes, n);
+            bytes = (const char *)bytes + n;
+            offset += n;
+            length -= n;
+        }
+        at += piece;
+    }
+}
+
+void pool_read(struct shmc *s, const struct descriptor *d, uint64_t offset, void *bytes, uint64_t length) {
+    uint64_t total = d->length, at = 0;
+    uint32_t steps = 0;
+    for (uint32_t cell = d->payload; cell && at < total && length; cell = block_at(s, cell)->next) {
+        if (endless(s, &steps, s->sizes.chunks))
+            break;
+        uint64_t piece = piece_length(total, at);
+        uint64_t room = s->bytes - (uint64_t)((char *)block_at(s, cell) + BLOCK_HEADER - s->base);
+        if (piece > room) {
+            poison(s);
+            break;
+        }
+        if (offset < at + piece) {
+            uint64_t from = offset - at, n = piece - from < length ? piece - from : length;
+            memcpy(bytes, (char *)block_at(s, cell) + BLOCK_HEADER + from, n);
+            bytes = (char *)bytes + n;
+            offset += n;
+            length -= n;
+        }
+        at += piece;
+    }
+    if (length) { /* a chain shorter than it says */
+        poison(s);
+        memset(bytes, 0, length);
+    }
+}

@@ -1,0 +1,159 @@
+/* stats.c: reading the counters, and throwing everything away. */
+#include "internal.h"
+
+static void read_channel(struct shmc *s, uint32_t domain, uint32_t index, shmc_channel_statistics *out) {
+    struct channel *c = channel_at(s, index);
+    memset(out, 0, sizeof *out);
+    lock(s, domain);
+    uint64_t now = now_ns();
+    out->name_length = c->name_length <= NAME_MAX_BYTES ? c->name_length : 0;
+    memcpy(out->name, c->name, out->name_length);
+    out->domain = domain;
+    out->pending = c->count;
+    out->sent = c->sent;
+    out->delivered = c->delivered;
+    out->redelivered = c->redelivered;
+    for (uint32_t k = 0; k < SHMC_CAUSES; k++)
+        out->dropped[k] = c->dropped[k];
+    uint64_t elapsed = now - c->window_ns;
+    if (c->window_ns && elapsed >= SECOND_NS) { /* nothing came since: the window is still open */
+        out->sent_per_second = (double)(c->sent - c->window_sent) * SECOND_NS / (double)elapsed;
+        out->full_per_second =
+            (double)(c->dropped[SHMC_CAUSE_FULL] - c->window_full) * SECOND_NS / (double)elapsed;
+    } else if (c->rate_ns) {
+        out->sent_per_second = (double)c->rate_sent * SECOND_NS / (double)c->rate_ns;
+        out->full_per_second = (double)c->rate_full * SECOND_NS / (double)c->rate_ns;
+    } else {
+        out->sent_per_second = (double)c->sent;
+        out->full_per_second = (double)c->dropped[SHMC_CAUSE_FULL];
+    }
+    if (c->age_head)
+        out->max_age = (double)(now - descriptor_at(s, c->age_head)->queued_ns) / (double)SECOND_NS;
+    unlock(s, domain);
+}
+
+int shmc_channel_read(shmc *s, shmc_target *t, shmc_channel_statistics *out) {
+    REQUIRE(s);
+    lock(s, t->domain);
+    uint32_t index = channel_find(s, t->domain, t->name, t->queue_length, t->hash);
+    uint32_t virtual_ = index && t->virtual_hash ? virtual_find(s, t->virtual_hash, index) : 0;
+    uint32_t count = virtual_ ? virtual_at(s, virtual_)->count : 0;
+    unlock(s, t->domain);
+    memset(out, 0, sizeof *out);
+    if (!index)
+        return RESULT(s, SHMC_EMPTY);
+    read_channel(s, t->domain, index, out);
+    if (t->virtual_hash)
+        out->pending = count;
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_channels(shmc *s, uint32_t *cursor, uint32_t limit, shmc_channel_statistics *out, uint32_t *count) {
+    REQUIRE(s);
+    *count = 0;
+    for (; *cursor < 3 * CHANNELS && *count < limit; ++*cursor) {
+        uint32_t domain = SHMC_WORK + *cursor / CHANNELS;
+        if (channel_bit(*cursor) && HINT(channel_at(s, *cursor)->used))
+            read_channel(s, domain, *cursor, &out[(*count)++]);
+    }
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_statistics_read(shmc *s, shmc_statistics *out) {
+    REQUIRE(s);
+    memset(out, 0, sizeof *out);
+    for (uint32_t index = 0; index < 3 * CHANNELS; index++) {
+        if (!channel_bit(index) || !HINT(channel_at(s, index)->used))
+            continue;
+        shmc_channel_statistics c;
+        read_channel(s, SHMC_WORK + index / CHANNELS, index, &c);
+        out->pending += c.pending;
+        out->sent += c.sent;
+        out->delivered += c.delivered;
+        out->redelivered += c.redelivered;
+        for (uint32_t k = 0; k < SHMC_CAUSES; k++)
+            out->dropped[k] += c.dropped[k];
+        out->sent_per_second += c.sent_per_second;
+        out->full_per_second += c.full_per_second;
+        out->max_age = c.max_age > out->max_age ? c.max_age : out->max_age;
+        out->leased += HINT(channel_at(s, index)->leased);
+    }
+    for (uint32_t domain = SHMC_WORK; domain <= SHMC_REPLY; domain++) {
+        struct domain *d = &s->domains[domain];
+        lock(s, domain);
+        out->sent += d->folded_sent;
+        out->delivered += d->folded_delivered;
+        out->redelivered += d->folded_redelivered;
+        for (uint32_t k = 0; k < SHMC_CAUSES; k++)
+            out->dropped[k] += d->folded_dropped[k];
+        unlock(s, domain);
+    }
+    struct pool *p = s->pool;
+    lock(s, SHMC_POOL);
+    out->memory_total = s->bytes;
+    out->memory_used = p->used_bytes;
+    out->dropped[SHMC_CAUSE_MEMORY] += p->memory_dropped;
+    out->deaths = p->deaths;
+    out->kills = HINT(p->kills);
+    for (uint32_t i = 1; i < p->outbox_top && i < OUTBOXES; i++)
+        out->outboxes += outbox_at(s, i)->state != OUTBOX_FREE;
+    for (uint32_t i = 1; i < SLOTS; i++)
+        out->processes += slot_at(s, i)->state == SLOT_LIVE;
+    unlock(s, SHMC_POOL);
+    out->undone = HINT(s->header->undone);
+    out->groups = HINT(s->counters->groups);
+    out->members = HINT(s->counters->members);
+    out->connections = HINT(s->counters->connections);
+    out->dead_letters = HINT(s->counters->dead_letters);
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_processes(shmc *s, uint32_t limit, shmc_process *out, uint32_t *count) {
+    REQUIRE(s);
+    *count = 0;
+    for (uint32_t i = 1; i < SLOTS && *count < limit; i++) {
+        struct slot *slot = slot_at(s, i);
+        if (HINT(slot->state) != SLOT_LIVE)
+            continue;
+        shmc_process *p = &out[(*count)++];
+        memset(p, 0, sizeof *p);
+        p->slot = i;
+        p->generation = HINT(slot->generation);
+        p->pid = HINT(slot->pid);
+        p->alive = slot_is_live(s, i);
+        uint32_t owner = i | p->generation << 8;
+        for (uint32_t k = 1; k < HINT(s->pool->descriptor_top) && k < s->sizes.descriptors; k++)
+            if (HINT(descriptor_at(s, k)->owner) == owner) {
+                p->leased += HINT(descriptor_at(s, k)->state) == LEASED;
+                p->held += HINT(descriptor_at(s, k)->state) == HELD;
+            }
+        for (uint32_t k = 1; k < HINT(s->pool->outbox_top) && k < OUTBOXES; k++)
+            p->outboxes += HINT(outbox_at(s, k)->owner) == owner;
+    }
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_flush(shmc *s) {
+    REQUIRE(s);
+    for (uint32_t i = 1; i < HINT(s->pool->descriptor_top) && i < s->sizes.descriptors; i++) {
+        struct descriptor *d = descriptor_at(s, i);
+        uint32_t domain = HINT(d->domain);
+        if (HINT(d->state) != QUEUED || domain < SHMC_WORK || domain > SHMC_REPLY)
+            continue;
+        struct kicks kicks = {0};
+        lock(s, domain);
+        int ours = d->state == QUEUED && d->domain == domain;
+        if (ours) {
+            count_drop(s, domain, d->channel, SHMC_CAUSE_FLUSH, 1);
+            queue_unlink(s, i, &kicks);
+        }
+        unlock(s, domain);
+        kick(s, &kicks);
+        if (ours)
+            pool_release(s, i);
+        if (HINT(s->header->poisoned))
+            return SHMC_E_CORRUPT;
+    }
+    group_flush(s);
+    return RESULT(s, SHMC_OK);
+}
