@@ -30,7 +30,7 @@ class Pending:
         self.layer = layer
         self.outbox = Outbox()
         self.elsewhere: list[tuple[BaseChannelLayer, str, str, bytes]] = []
-        self._at_once: set[str] = set()
+        self._at_once: tuple[str, ...] = ()
         self._open = True
         self._lock = threading.Lock()
 
@@ -52,7 +52,7 @@ class Pending:
 
     def note(self, name: str) -> None:
         """Remember that something was sent to this channel at once."""
-        self._at_once.add(name)
+        self._at_once = (*self._at_once, name)
 
     def answered(self, name: str) -> bool:
         """Whether something was sent to this channel, at once or not."""

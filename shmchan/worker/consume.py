@@ -93,7 +93,7 @@ class Handler:
                 layer.requeue(lease, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**lease.attempts))
                 self._finished(message)
                 return None
-            if outcome is Outcome.DENIED:
+            if outcome is Outcome.DENIED and _is_channel(reply):
                 pending.outbox.drop(reply)
                 pending.outbox.channel(reply, self._denial)
             else:
