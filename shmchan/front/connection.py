@@ -220,6 +220,11 @@ class Connection(asyncio.Protocol):
                             exchange.abandoned()
         except LayerError as error:
             self.bridge.fail(error)
+        refusal = self.http.refusal
+        if refusal is not None:
+            self.http.refusal = None
+            self.bridge.counters.add("refused.malformed")
+            logger.info("%s: refused with %d: %s", self._who(), refusal.status, refusal)
 
     def _begin(self, exchange: HTTPExchange | WebSocketSession) -> None:
         if exchange.waits:

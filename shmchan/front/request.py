@@ -134,7 +134,7 @@ class HTTPExchange:
     def _begin(self, http: HTTPConnection, part: ResponsePart) -> None:
         if part.status is None:
             raise BadResponse("its first message has no status")
-        http.send_response(part.status, part.headers, part.content, part.more_content)
+        http.send_response(part.status, part.headers, part.content, part.more_content, now=self._bridge.now())
         self._bridge.counters.add("sent")
         self.deadline = None
         self._move("begun")
@@ -142,7 +142,7 @@ class HTTPExchange:
             self._finish(http)
 
     def _go_on(self, http: HTTPConnection, part: ResponsePart) -> None:
-        cut = http.send_body(part.content, part.more_content)
+        cut = http.send_body(part.content, part.more_content, now=self._bridge.now())
         self._bridge.counters.add("sent")
         if cut:
             self._bridge.problem("bad.response", self._where(), f"{cut} bytes exceed its content-length and are cut off")
@@ -210,9 +210,9 @@ class HTTPExchange:
     def _refuse(self, http: HTTPConnection, status: int) -> None:
         if self._state is WAITING and http.writing == "OWED":
             text = f"{status} {phrase(status)}\n".encode()
-            http.send_response(status, [(b"content-type", b"text/plain; charset=utf-8")], text)
+            http.send_response(status, [(b"content-type", b"text/plain; charset=utf-8")], text, now=self._bridge.now())
         else:
-            http.send_error(status)
+            http.send_error(status, now=self._bridge.now())
         self._finish(http)
 
     def _finish(self, http: HTTPConnection) -> None:

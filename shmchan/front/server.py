@@ -72,6 +72,8 @@ class Front:
             self.bridge.close()
             for server in self._servers:
                 server.close()
+            for listener in self._sockets:
+                listener.close()
             self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
         return self._exit_code

@@ -245,11 +245,11 @@ class WebSocketSession:
             headers: list[Any] = [(b"content-type", b"text/plain; charset=utf-8")] if not answer.headers else list(answer.headers)
             headers.append((b"connection", b"close"))
             content = f"{status}\n".encode() if answer.content is None else answer.content
-            http.send_response(status, headers, content)
+            http.send_response(status, headers, content, now=self._bridge.now())
         except (BadResponse, TypeError) as error:
             logger.error("the handshake of %s is answered with 500: %s", self._where(), error)
             self._bridge.counters.add("bad.response")
-            http.send_error(500)
+            http.send_error(500, now=self._bridge.now())
         self._log(http.status, http.sent_bytes)
         self._end("reject", answer.close or 1006)
 

@@ -15,7 +15,7 @@ from shmchan.exceptions import ShmchanError
 
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.([01])")
 _OTHER_VERSION = re.compile(rb".* HTTP/(?!1\.[01]$)[0-9]\.[0-9]")
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)([^#]*)")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)((?:[/?][^#]*)?)")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _END = b"\r\n\r\n"
 
@@ -118,10 +118,10 @@ class HeadReader:
             failure = error
         self._check_sizes(end)
         if failure is not None:
-            raise self._refusal(failure)
+            raise self._refusal(str(failure) or "no HTTP request")
         if end >= 0 or self._complete:
             if end < 0 or not self._complete:
-                raise BadRequest(400, "the head ends in an unclear way")
+                raise self._refusal("the head ends in an unclear way")
             self.head = self._read_head()
         return start + len(piece)
 
@@ -146,11 +146,11 @@ class HeadReader:
         if len(self._raw) - len(self._target) > limits.head or len(self._headers) > limits.headers:
             raise BadRequest(431, f"the head has more than {limits.head} bytes or {limits.headers} headers")
 
-    def _refusal(self, error: httptools.HttpParserError) -> BadRequest:
+    def _refusal(self, reason: str) -> BadRequest:
         line = self._raw.partition(b"\r\n")[0]
         if _OTHER_VERSION.fullmatch(line):
             return BadRequest(505, "this is a server of HTTP/1.1")
-        return BadRequest(400, str(error) or "no HTTP request")
+        return BadRequest(400, reason)
 
     def _read_head(self) -> RequestHead:
         line = self._raw.partition(b"\r\n")[0]

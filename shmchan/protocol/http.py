@@ -138,6 +138,7 @@ class HTTPConnection:
         self.wants_eof = False
         self.status = 0  # of the last response, for the log
         self.sent_bytes = 0  # of its content
+        self.refusal: BadRequest | None = None  # what the client did wrong, if it did
         self._date = date
         self._now = now
         self._events: deque[Event] = deque()
@@ -225,12 +226,15 @@ class HTTPConnection:
         self._out.clear()
         return data
 
-    def send_response(self, status: Any, headers: Any = (), content: bytes = b"", more_content: bool = False) -> None:
+    def send_response(
+        self, status: Any, headers: Any = (), content: bytes = b"", more_content: bool = False, *, now: float | None = None
+    ) -> None:
         """
         Answer the request that was handed on.
 
         Without ``more_content`` the content-length is ours, whatever the application says. With it, one that the application
         names is kept true: what exceeds it is cut off, and if something is missing in the end, the connection is closed.
+        ``now`` is when the time for a next request begins; without it that is when this one came.
 
         Raises:
             BadResponse: status or headers cannot be sent. Nothing was written; ``send_error`` is next.
@@ -270,9 +274,9 @@ class HTTPConnection:
             self._keep_alive = False
         self._write_head(status, kept, head.http_version)
         self._write("begin")
-        self.send_body(content, more_content)
+        self.send_body(content, more_content, now=now)
 
-    def send_body(self, content: bytes, more_content: bool = False) -> int:
+    def send_body(self, content: bytes, more_content: bool = False, *, now: float | None = None) -> int:
         """
         A further piece of the response that ``send_response`` began.
 
@@ -281,6 +285,8 @@ class HTTPConnection:
         """
         if self.writing is not STREAMING:
             raise RuntimeError(f"no response has begun, our side is {self.writing}")
+        if now is not None:
+            self._now = now
         cut = 0
         if self._silent:
             content = b""
@@ -304,8 +310,10 @@ class HTTPConnection:
             self._end_cycle()
         return cut
 
-    def send_error(self, status: int, content: bytes | None = None) -> None:
+    def send_error(self, status: int, content: bytes | None = None, *, now: float | None = None) -> None:
         """Answer with an error of our own; if an answer had begun already, cut it off. The connection ends with it."""
+        if now is not None:
+            self._now = now
         self._keep_alive = False
         if self.writing is STREAMING:
             # No good end for what has begun: no last chunk, no full length. The client sees that it is not whole.
@@ -449,6 +457,7 @@ class HTTPConnection:
 
     def _refuse(self, refusal: BadRequest) -> None:
         """The client did something wrong: tell it, if it can still be told, and close."""
+        self.refusal = refusal
         self._buffer = b""
         if self.writing in (OWED, STREAMING):
             self._events.append(Disconnected())
@@ -479,7 +488,7 @@ class HTTPConnection:
         ahead = bool(self._buffer)
         self._buffer = b""
         self._write("close")
-        if self.reading is COMPLETE and not ahead:
+        if self.reading in (COMPLETE, UPGRADE) and not ahead:
             self._read("close")
             return
         self._read("linger")
