@@ -178,3 +178,11 @@ void connection_sweep(struct shmc *s, uint32_t owner) {
         kick(s, &kicks);
     }
 }
+
+int shmc_lane_busy(shmc *s, uint64_t key) {
+    REQUIRE(s);
+    lock(s, SHMC_WORK);
+    int busy = lane_find(s, key) != 0;
+    unlock(s, SHMC_WORK);
+    return RESULT(s, busy);
+}

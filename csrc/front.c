@@ -71,3 +71,13 @@ void front_settle(struct shmc *s, uint32_t channel, uint32_t owner) {
         SET(s, SHMC_REPLY, c->owner, 0); /* all done: stays as a tombstone, so that late senders are told */
     unlock(s, SHMC_REPLY);
 }
+
+int shmc_front_leave(shmc *s, shmc_target *queue) {
+    REQUIRE(s);
+    lock(s, SHMC_REPLY);
+    uint32_t channel = channel_find(s, SHMC_REPLY, queue->name, queue->queue_length, queue->hash);
+    unlock(s, SHMC_REPLY);
+    if (channel)
+        front_settle(s, channel, s->slot_reference);
+    return RESULT(s, SHMC_OK);
+}

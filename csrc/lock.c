@@ -166,6 +166,8 @@ void settle_logs(struct shmc *s) {
 }
 
 int usable(struct shmc *s) {
+    if (__builtin_expect(s == NULL, 0))
+        return SHMC_E_CLOSED;
     if (__builtin_expect(*s->cookie == 0, 0))
         return SHMC_E_FORKED;
     if (__builtin_expect(s->detached, 0))

@@ -276,6 +276,7 @@ static void describe(struct shmc *s, shmc_interest *i, uint32_t index, uint32_t 
     struct descriptor *d = descriptor_at(s, index);
     memset(out, 0, offsetof(shmc_message, origin));
     out->reference = reference(index, d->generation);
+    out->brief = UINT64_MAX;
     out->offset = offset;
     out->address_length = d->address_length;
     out->length = d->length >= d->address_length ? d->length - d->address_length : 0;
@@ -284,6 +285,8 @@ static void describe(struct shmc *s, shmc_interest *i, uint32_t index, uint32_t 
     out->entry = entry_of(s, i, channel);
     out->attempts = d->attempts;
     out->code = d->code;
+    if (out->kind == SHMC_KIND_PLAIN && !out->address_length && !offset)
+        out->brief = out->length | (uint64_t)out->entry << 40;
     if (d->kind == SHMC_KIND_DEAD) {
         struct channel *c = channel_at(s, d->origin);
         out->origin_length = c->name_length <= NAME_MAX_BYTES ? c->name_length : 0;

@@ -418,6 +418,27 @@ static int anybody_else(struct shmc *s) {
     return 0;
 }
 
+/* Another thread may still be on its way out of a call: what was left is unmapped a while later, at the next
+ * occasion. */
+static void bury(struct shmc *s) {
+    static struct shmc *graves;
+    uint64_t now = now_ns();
+    pthread_mutex_lock(&attachments_mutex);
+    for (struct shmc **at = &graves; *at;) {
+        struct shmc *old = *at;
+        if (now - old->last_reap_ns < SECOND_NS / 4) {
+            at = &old->next;
+            continue;
+        }
+        *at = old->next;
+        discard(old);
+    }
+    s->last_reap_ns = now;
+    s->next = graves;
+    graves = s;
+    pthread_mutex_unlock(&attachments_mutex);
+}
+
 int shmc_detach(shmc *s, int *alone) {
     *alone = 0;
     pthread_mutex_lock(&attachments_mutex);
@@ -434,9 +455,22 @@ int shmc_detach(shmc *s, int *alone) {
     if (usable_ != SHMC_E_FORKED) {
         bell_close_all(s);
         *alone = !anybody_else(s);
+        close(s->fd); /* lets go of the slot's byte */
+        s->fd = -1;
     }
-    discard(s);
+    bury(s);
     return usable_ == SHMC_E_FORKED ? SHMC_E_FORKED : SHMC_OK;
+}
+
+int shmc_moved(shmc *s, const char *path) {
+    REQUIRE(s);
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    if (!folder)
+        return SHMC_E_SYSTEM;
+    free(s->folder);
+    s->folder = folder;
+    return SHMC_OK;
 }
 
 void shmc_get_options(shmc *s, shmc_options *out) {

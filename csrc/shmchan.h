@@ -104,6 +104,8 @@ typedef struct {
 
 /* One message received. Offsets are into the caller's buffer: first the address, then the payload. */
 typedef struct {
+    uint64_t
+        brief; /* of a plain message without an address, at offset 0: length | entry << 40; else UINT64_MAX */
     uint64_t reference;
     uint64_t offset;
     uint64_t length;         /* bytes of the payload */
@@ -158,6 +160,8 @@ typedef struct {
 int shmc_create(const char *path, const shmc_options *options, shmc **out);
 /* Attach to the segment at `path`. *version is the layout version found there, also on SHMC_E_VERSION. */
 int shmc_attach(const char *path, uint64_t *version, shmc **out);
+/* The segment's file has another path now: bells stand beside it. */
+int shmc_moved(shmc *s, const char *path);
 /* Settle what this process owns (a lease in hand is a death) and leave. *alone: nobody else is attached.
  * Frees s. */
 int shmc_detach(shmc *s, int *alone);
@@ -277,6 +281,8 @@ int shmc_group_members(shmc *s, const char *group, uint32_t group_length, const 
  * shmc_credit only, and when this process dies what is in it is counted as gone and its members leave their
  * groups. */
 int shmc_front_own(shmc *s, shmc_target *queue);
+/* Give the queue up, as if this process had died for it alone. */
+int shmc_front_leave(shmc *s, shmc_target *queue);
 int shmc_credit(shmc *s, shmc_target *target, uint32_t count);
 /* Send `connect` and reserve the disconnect of this connection, in one step. Payloads as in shmc_send.
  * code_offset and order_offset: where in `goodbye` stand the big-endian u16 code and u32 order. key: lane of
@@ -285,6 +291,8 @@ int shmc_connection_open(shmc *s, shmc_target *connect, shmc_target *disconnect,
                          const char *address, uint32_t address_length, const void *hello,
                          uint64_t hello_length, const void *goodbye, uint64_t goodbye_length,
                          uint32_t code_offset, uint32_t order_offset);
+/* Whether a message of this lane is queued or leased: before a connection is accepted that is its connect. */
+int shmc_lane_busy(shmc *s, uint64_t key);
 /* Send the reserved disconnect. SHMC_GONE: not there (it was sent before). */
 int shmc_connection_close(shmc *s, uint64_t key, uint32_t code, uint32_t order);
 
