@@ -64,9 +64,11 @@ def changing(folder: Path, name: str) -> Iterator[None]:
         os.close(fd)  # the last one who left removed the file while this process waited for it
     try:
         _clear_rests(folder, name)
-        yield
-        if not (folder / name).exists():
-            path.unlink()
+        try:
+            yield
+        finally:
+            if not (folder / name).exists():
+                path.unlink()
     finally:
         os.close(fd)
 

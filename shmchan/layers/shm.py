@@ -75,7 +75,8 @@ class NotEnoughMemory(ShmchanError):
     def __init__(self, memory: int, minimum: int) -> None:
         self.minimum = minimum
         super().__init__(
-            f"{memory} bytes of memory are too little; with these options it takes {minimum >> 20} MiB (--memory {minimum >> 20}MiB)"
+            f"{memory} bytes of memory are too little; with these options it takes "
+            f"{minimum >> 20} MiB (--memory {minimum >> 20}MiB)"
         )
 
 
@@ -200,7 +201,7 @@ class ShmChannelLayer(BaseChannelLayer):
         status = lib.shmc_create(os.fsencode(made / instance.SEGMENT), options, out)
         if status == NO_MEMORY:
             made.rmdir()
-            raise NotEnoughMemory(memory, lib.shmc_memory_minimum(options))
+            raise NotEnoughMemory(memory, _least_memory(options, "max_message_size" in given))
         if status != OK:
             error = ffi.errno
             raise OSError(
@@ -247,7 +248,8 @@ class ShmChannelLayer(BaseChannelLayer):
             key, value = next(iter(wrong.items()))
             self._leave()
             raise ValueError(
-                f"{key}={value!r} was given, but the live segment {self.name!r} has {there[key]!r}; leave it out, or stop the instance"
+                f"{key}={value!r} was given, but the live segment {self.name!r} has {there[key]!r}; "
+                "leave it out, or stop the instance"
             )
         self.expiry, self.group_expiry = there["expiry"], there["group_expiry"]
         self.capacity, self.memory = there["capacity"], there["memory"]
@@ -828,6 +830,16 @@ def _statistics(row: Any) -> dict[str, Any]:
         "messages_redelivered": row.redelivered,
         "dropped": {cause: int(row.dropped[index]) for index, cause in enumerate(CAUSES)},
     }
+
+
+def _least_memory(options: Any, fixed_message_size: bool) -> int:
+    """Bytes, whole MiB, that are enough; the longest message follows the memory, unless it was given."""
+    least = 0
+    while (needed := lib.shmc_memory_minimum(options)) > least:
+        least = -(-needed >> 20) << 20
+        if not fixed_message_size:
+            options.max_message_size = min(MAX_MESSAGE_SIZE, least >> 3)
+    return least
 
 
 def _given(

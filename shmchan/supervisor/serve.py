@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
 from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.shm import ShmChannelLayer
@@ -79,7 +80,10 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
         ShmchanError: it cannot start: InstanceRunning, CannotListen, StartFailed, ...; nothing is left behind.
     """
     given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
-    layer = ShmChannelLayer.create(options.name, **{key: value for key, value in given.items() if value is not None})
+    try:
+        layer = ShmChannelLayer.create(options.name, **{key: value for key, value in given.items() if value is not None})
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"cannot make the segment {options.name!r}: {error}") from error
     try:
         memory = layer.global_statistics()["memory_total"]
         with Listeners(options.binds, options.unix) as listeners:

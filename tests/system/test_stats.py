@@ -27,7 +27,7 @@ def test_it_counts_what_a_running_instance_did(server: StartServer) -> None:
     told = json.loads(done.stdout)
     assert told["name"] == running.name
     assert told["global"]["memory_total"] == 32 << 20
-    assert 0 < told["global"]["memory_used"] < 32 << 20
+    assert 0 <= told["global"]["memory_used"] < 32 << 20
     counts = {row["name"]: row["messages_count"] for row in told["channels"]}
     assert counts["websocket.connect"] == 1
     assert counts["websocket.receive"] == 5
