@@ -44,7 +44,7 @@ class Server:
         return [root, *root.children(recursive=True)]
 
     def unique_memory(self) -> int:
-        """Bytes that would be free if all its processes ended, without what lies in shared memory (USS)."""
+        """Bytes that its processes have each for itself (USS); the segment, and what they still share by fork, is not in it."""
         return sum(process.memory_full_info().uss for process in self.processes())
 
 
