@@ -15,13 +15,16 @@ from pathlib import Path
 from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
 from shmchan.layers.base import FRONT_CHANNELS
-from shmchan.layers.shm import ShmChannelLayer
+from shmchan.layers.shm import MAX_MESSAGE_SIZE, ShmChannelLayer
 from shmchan.supervisor.child import Ready, Role
 from shmchan.supervisor.listeners import Listeners
 from shmchan.supervisor.supervisor import Supervisor
 
 FRONT_SHARE = 0.8
 """The part of the graceful time that the front may use; the rest is for the workers, who hear of its last disconnects."""
+
+ENVELOPE = 1 << 17
+"""Bytes that a message of the front may have besides what the client sent, which --ws-max-size limits."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
         ShmchanError: it cannot start: InstanceRunning, CannotListen, StartFailed, ...; nothing is left behind.
     """
     given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
+    # A WebSocket message has company in the layer's: its path and its keys.
+    if options.front.ws_max_size + ENVELOPE > MAX_MESSAGE_SIZE:
+        given["max_message_size"] = options.front.ws_max_size + ENVELOPE
     try:
         layer = ShmChannelLayer.create(options.name, **{key: value for key, value in given.items() if value is not None})
     except (OSError, TypeError, ValueError) as error:
