@@ -23,7 +23,7 @@ logger = logging.getLogger("shmchan.front")
 access_logger = logging.getLogger("shmchan.access")
 
 BATCH = 64
-RETRY_SECONDS = 0.02
+RETRY_SECONDS = 0.005  # when no answer of the application comes, which is a better moment
 
 
 class Receiver(Protocol):
@@ -36,9 +36,9 @@ class Receiver(Protocol):
 
 
 class Retrying(Protocol):
-    """Who found a channel full. ``retry`` gets the names that were found full in this round, and says whether it is settled."""
+    """Who found a channel full. ``retry`` says whether it is settled."""
 
-    def retry(self, now: float, full: set[str], /) -> bool: ...
+    def retry(self, now: float, /) -> bool: ...
 
 
 class Bridge:
@@ -54,6 +54,7 @@ class Bridge:
     Attributes:
         port, layer, config, counters: for exchanges and sessions.
         connections: those that are open.
+        receive_full: websocket.receive was full when it was tried last, so that whoever comes now has to queue up too.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Bridge:
         self.config = config
         self.counters = Counters()
         self.connections: set[Connection] = set()
+        self.receive_full = False
         self.now = loop.time
         self.port: Port = layer.open_port()
         self._failed = failed
@@ -121,6 +123,8 @@ class Bridge:
             batch = self.port.drain(BATCH)
             for receivers, message in batch:
                 self._hand_out(receivers, message)
+            if batch and self._retrying:
+                self._try_again(everyone=False)  # who answers has made room
             if self._touched:
                 now = self.loop.time()
                 for connection in [*self._touched]:
@@ -210,7 +214,7 @@ class Bridge:
     def send_later(self, channel: str, message: dict[str, Any]) -> None:
         """Send a message that has nobody else to care for it: now, or when there is room, for as long as a receive is tried."""
         errand = _Errand(self, channel, message)
-        if not errand.retry(self.now(), set()):
+        if not errand.retry(self.now()):
             self.retry_later(errand)
 
     @property
@@ -220,17 +224,26 @@ class Bridge:
 
     def _retry(self) -> None:
         self._retry_timer = None
-        full: set[str] = set()
-        now = self.loop.time()
         try:
-            settled = [thing for thing in self._retrying if thing.retry(now, full)]
+            self._try_again(everyone=True)
         except LayerError as error:
             self.fail(error)
             return
-        for thing in settled:
-            self._retrying.pop(thing, None)
         if self._retrying and self._retry_timer is None and not self._closed:
             self._retry_timer = self.loop.call_later(RETRY_SECONDS, self._retry)
+
+    def _try_again(self, everyone: bool) -> None:
+        """One round, or until the first that finds websocket.receive full. It goes to the end, so that everybody's turn comes."""
+        now = self.loop.time()
+        self.receive_full = False
+        for thing in [*self._retrying]:
+            passed_over = self.receive_full
+            if thing.retry(now):
+                self._retrying.pop(thing, None)
+            elif not passed_over:
+                self._retrying[thing] = self._retrying.pop(thing)
+                if self.receive_full and not everyone:
+                    return
 
     # For all ----------------------------------------------------------------------------------------------------------------
 
@@ -277,7 +290,7 @@ class _Errand:
         self._message = message
         self._deadline = bridge.now() + bridge.config.receive_timeout
 
-    def retry(self, now: float, _full: set[str]) -> bool:
+    def retry(self, now: float) -> bool:
         try:
             self._bridge.port.send(self._channel, self._message)
         except ChannelFull:

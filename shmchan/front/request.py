@@ -163,7 +163,7 @@ class HTTPExchange:
             self._bridge.retry_later(self)
         self._backlog.append(event)
 
-    def retry(self, now: float, _full: set[str]) -> bool:
+    def retry(self, now: float) -> bool:
         """Try again to pass on the body. Returns whether that is settled."""
         while self._backlog and self._body_open:
             if not self._send_body(self._backlog[0]):

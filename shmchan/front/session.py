@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("shmchan.front")
 
+# A channel that is full for a moment is no reason to stop reading, which costs two system calls; these are.
+PATIENCE_MESSAGES = 16
+PATIENCE_SECONDS = 0.02
+
 WAITING, OPEN, CLOSING, OVER = "WAITING", "OPEN", "CLOSING", "OVER"
 
 TRANSITIONS = {
@@ -40,7 +44,7 @@ class WebSocketSession:
 
     Attributes:
         socket: the protocol, once it was accepted.
-        stalled: a message of the client found no room yet, so the socket should not be read.
+        stalled: messages of the client find no room, so the socket should not be read.
         deadline: when `handle_timeout` has something to do.
     """
 
@@ -54,6 +58,7 @@ class WebSocketSession:
         "_order",
         "_over_seen",
         "_path",
+        "_pressed",
         "_stalled_since",
         "_started",
         "_state",
@@ -77,6 +82,7 @@ class WebSocketSession:
         self._over_seen = False
         self._backlog: deque[dict[str, Any]] = deque()
         self._stalled_since = 0.0
+        self._pressed = False
         self._end_code: int | None = None
         self.deadline: float | None = now + bridge.config.handshake_timeout
         self.socket: WebSocketConnection | None = None
@@ -103,7 +109,7 @@ class WebSocketSession:
 
     @property
     def stalled(self) -> bool:
-        return bool(self._backlog) and self._state is OPEN
+        return self._pressed and self._state is OPEN
 
     @property
     def waits(self) -> bool:
@@ -288,17 +294,20 @@ class WebSocketSession:
             message["bytes"] = event.data
         if self._backlog:
             self._backlog.append(message)
-        elif not self._pass_on(message):
+            self._pressed = self._pressed or len(self._backlog) >= PATIENCE_MESSAGES
+        elif self._bridge.receive_full or not self._pass_on(message):
             self._stalled_since = now
             self._backlog.append(message)
             self._bridge.retry_later(self)
 
-    def retry(self, now: float, full: set[str]) -> bool:
+    def retry(self, now: float) -> bool:
         """Try again to pass on what the client sent. Returns whether that is settled."""
         backlog = self._backlog
         while backlog:
-            if "websocket.receive" in full or not self._pass_on(backlog[0]):
-                full.add("websocket.receive")
+            if self._bridge.receive_full or not self._pass_on(backlog[0]):
+                if not self._pressed and now - self._stalled_since > PATIENCE_SECONDS:
+                    self._pressed = True
+                    self._connection.update(now)
                 if now - self._stalled_since < self._bridge.config.receive_timeout:
                     return False
                 logger.warning(
@@ -310,12 +319,15 @@ class WebSocketSession:
                 self._bridge.counters.add("dropped.receive", len(backlog))
                 backlog.clear()
                 self._close(1013, "try again later")
+                self._pressed = True
                 break
             backlog.popleft()
             self._stalled_since = now
         if self._end_code is not None:
             self._disconnect(self._end_code)
-        self._connection.update(now)
+        if self._pressed:
+            self._pressed = False
+            self._connection.update(now)
         return True
 
     def closed(self, event: Closed) -> None:
@@ -358,6 +370,7 @@ class WebSocketSession:
         try:
             self._bridge.port.receive(self.reply_channel, message)
         except ChannelFull:
+            self._bridge.receive_full = True
             return False
         except MessageTooLarge as error:
             logger.warning("%s is closed with 1009: %s", self._where(), error)
