@@ -24,8 +24,13 @@ class Chat:
     def stop(self) -> None:
         self.running.stop()
 
+    def kill(self) -> None:
+        """SIGKILL for all its processes: nobody says goodbye, and the segment is left behind for the next."""
+        self.running.kill()
+
     def start(self) -> None:
-        self.running = self.start_server("--workers", "2", "--bind", f"127.0.0.1:{self.running.port}", app="examples.chat")
+        bind, name = f"127.0.0.1:{self.running.port}", self.running.name
+        self.running = self.start_server("--workers", "2", "--bind", bind, name=name, app="examples.chat")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.browser.conftest import Chat
 from tests.browser.windows import Window
 
@@ -19,12 +21,16 @@ def test_a_line_typed_in_one_window_appears_in_the_other(windows: tuple[Window, 
     ada.wait_for_line("Yes, I am.")
 
 
-def test_both_come_back_when_the_server_was_stopped_and_started_again(windows: tuple[Window, Window], chat: Chat) -> None:
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_both_come_back_when_the_server_was_ended_and_started_again(windows: tuple[Window, Window], chat: Chat, end: str) -> None:
     ada, grace = windows
     ada.enter(chat.url, "Ada")
     grace.enter(chat.url, "Grace")
     ada.wait_for_people("Ada", "Grace")
-    chat.stop()
+    if end == "stopped":
+        chat.stop()
+    else:
+        chat.kill()
     ada.wait_for_state("reconnecting")
     grace.wait_for_state("reconnecting")
     ada.type_line("Written while the server was away")
