@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shmchan.supervisor import Listeners
-from tests.servers import WATCHDOG, StartServer, command, environment, left_behind
+from tests.servers import SEGMENTS, WATCHDOG, StartServer, command, environment, left_behind
 
 
 def refusal(folder: Path, *arguments: str, name: str | None = None, env: dict[str, str] | None = None) -> str:
@@ -156,3 +156,33 @@ def test_a_second_run_of_the_same_name(server: StartServer) -> None:
     assert f"{running.name!r} is running already" in line
     assert left_behind(running.name) != []
     running.stop()
+
+
+def test_a_segment_of_another_version_is_refused_by_those_who_attach_and_replaced_by_a_run(server: StartServer) -> None:
+    first = server("--workers", "1")
+    first.kill()
+    with open(SEGMENTS / first.name / "segment", "r+b") as segment:
+        segment.seek(8)  # the layout's version stands behind the magic number
+        segment.write((9999).to_bytes(8, "little"))
+    done = subprocess.run(
+        command("stats", "--name", first.name), env=environment(), capture_output=True, text=True, timeout=WATCHDOG, check=False
+    )
+    assert done.returncode == 2
+    assert f"{first.name!r} was made by another version (its layout is 9999" in done.stderr
+    assert done.stderr.count("\n") == 1
+    second = server("--workers", "1", name=first.name)
+    second.stop()
+
+
+def test_a_damaged_left_over_is_refused_by_those_who_attach_and_replaced_by_a_run(server: StartServer) -> None:
+    first = server("--workers", "1")
+    first.kill()
+    os.truncate(SEGMENTS / first.name / "segment", 100)
+    done = subprocess.run(
+        command("stats", "--name", first.name), env=environment(), capture_output=True, text=True, timeout=WATCHDOG, check=False
+    )
+    assert done.returncode == 2
+    assert "damaged" in done.stderr
+    assert done.stderr.count("\n") == 1
+    second = server("--workers", "1", name=first.name)
+    second.stop()
