@@ -8,14 +8,16 @@ Workers run it.
 
 import functools
 import hashlib
+import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, overload
 
 from shmchan.channel import Channel
-from shmchan.exceptions import ConsumeLater
+from shmchan.exceptions import ChannelFull, ConsumeLater
 from shmchan.layers.base import BaseChannelLayer
 from shmchan.message import Message
 
+log = logging.getLogger("shmchan.worker")
 Consumer = TypeVar("Consumer", bound=Callable[..., Any])
 
 
@@ -66,7 +68,7 @@ def enforce_ordering(func: Callable[..., Any] | None = None, slight: bool = Fals
         except ConsumeLater:
             raise  # it will run again, and its successors must not overtake it
         except BaseException:
-            turn.done(message, order)
+            turn.done(message, order, immediately=True)  # its route may discard what it buffered, but not its successors
             raise
         turn.done(message, order)
         return result
@@ -92,7 +94,7 @@ class _Turn:
             return self.next
         return 0 if channel == "websocket.connect" else 1
 
-    def done(self, message: Message, order: int) -> None:
+    def done(self, message: Message, order: int, immediately: bool = False) -> None:
         """This order has run: remember the next one, and send what waited for it on its way again."""
         if message.channel_name == "websocket.disconnect":
             self._forget(self.next)
@@ -105,7 +107,10 @@ class _Turn:
             channel, waiting = self.layer.receive([self.waiting_channel])
             if channel is None or waiting is None:
                 return
-            Channel(waiting["channel"], channel_layer=self.layer).send(waiting["content"])
+            try:
+                Channel(waiting["channel"], channel_layer=self.layer).send(waiting["content"], immediately=immediately)
+            except ChannelFull as full:
+                log.error("a message that had waited for its order is dropped: %s", full)
 
     def _forget(self, order: int | None) -> None:
         if order is not None:

@@ -1,0 +1,112 @@
+"""Finding an application: what works, and one clear line for what does not."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shmchan.exceptions import AppError, AppNotFound, RoutingNotFound
+from shmchan.worker import load_app
+
+ROUTES = "from shmchan import route, Router\ndef consumer(message): pass\n"
+Write = Callable[[str, str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Write a module that can be imported during the test."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(name: str, text: str) -> str:
+        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return name
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "routing", ["[route('job', consumer)]", "(route('job', consumer),)", "{'job': consumer}", "Router([route('job', consumer)])"]
+)
+@pytest.mark.parametrize("attribute", ["routing", "channel_routing", "mine"])
+def test_every_kind_of_routing_is_found(write: Write, routing: str, attribute: str) -> None:
+    app = write("app_found", f"{ROUTES}{attribute} = {routing}\n")
+    assert load_app(f"{app}:mine" if attribute == "mine" else app).channels == {"job"}
+
+
+def test_routing_is_looked_for_before_channel_routing(write: Write) -> None:
+    app = write("app_both", f"{ROUTES}channel_routing = {{'b': consumer}}\nrouting = {{'a': consumer}}\n")
+    assert load_app(app).channels == {"a"}
+
+
+def test_an_attribute_may_be_dotted(write: Write) -> None:
+    app = write("app_dotted", f"{ROUTES}class Settings:\n    routes = {{'a': consumer}}\n")
+    assert load_app(f"{app}:Settings.routes").channels == {"a"}
+
+
+@pytest.mark.parametrize("app", ["", ":routing", "module:"])
+def test_what_names_nothing_is_refused(app: str) -> None:
+    with pytest.raises(AppNotFound, match="names no application"):
+        load_app(app)
+
+
+def test_a_missing_module_is_named_with_where_it_was_looked_for() -> None:
+    with pytest.raises(AppNotFound, match=r"no module 'no_such_app_here' in .*--app-dir"):
+        load_app("no_such_app_here.routing")
+
+
+def test_a_file_is_turned_into_a_module_in_the_advice() -> None:
+    with pytest.raises(AppNotFound, match=r"name its module instead: site\.routing"):
+        load_app("site/routing.py")
+
+
+def test_a_module_that_the_application_misses_is_named(write: Write) -> None:
+    app = write("app_imports", "import no_such_library_here\n")
+    with pytest.raises(
+        AppError, match=r"app_imports imports 'no_such_library_here', which is not installed here, at .*app_imports\.py:1"
+    ):
+        load_app(app)
+
+
+def test_a_syntax_error_is_placed(write: Write) -> None:
+    app = write("app_syntax", "x = 1\ndef (:\n")
+    with pytest.raises(AppError, match=r"app_syntax cannot be imported: .*app_syntax\.py:2: "):
+        load_app(app)
+
+
+@pytest.mark.parametrize("statement", ["raise RuntimeError('on\\npurpose')", "import sys; sys.exit(1)", "undefined"])
+def test_a_module_that_fails_is_one_line(write: Write, statement: str) -> None:
+    app = write("app_fails", f"\n{statement}\n")
+    with pytest.raises(AppError, match=r"importing app_fails failed: .*app_fails\.py:2: ") as caught:
+        load_app(app)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_attribute_is_named(write: Write) -> None:
+    app = write("app_without", "x = 1\n")
+    with pytest.raises(AppNotFound, match="has neither routing nor channel_routing; write app_without:NAME"):
+        load_app(app)
+    with pytest.raises(AppNotFound, match="no attribute 'y'"):
+        load_app(f"{app}:y")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("5", "app_wrong is no routing"),
+        ("[1]", "a routing holds"),
+        ("consumer", "is a function"),
+        ("Router", "is a class"),
+        ("{'a b': consumer}", "a channel name is"),
+        ("{'a': 'no.such.consumer'}", "cannot be imported"),
+    ],
+)
+def test_what_is_no_routing_says_why(write: Write, value: str, said: str) -> None:
+    app = write("app_wrong", f"{ROUTES}routing = {value}\n")
+    with pytest.raises(RoutingNotFound, match=said):
+        load_app(app)
