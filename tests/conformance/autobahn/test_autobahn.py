@@ -31,6 +31,7 @@ SECTIONS = {1: 16, 2: 11, 3: 7, 4: 10, 5: 20, 6: 145, 7: 37, 9: 54, 10: 1, 12: 9
 
 # Those that may pass as less than "OK"; docs/conformance.md says why.
 NON_STRICT = frozenset(["3.2", "3.3", "3.4", "4.1.3", "4.1.4", "4.1.5", "4.2.3", "4.2.4", "4.2.5", "5.15"])
+NON_STRICT |= frozenset(["6.4.1", "6.4.2", "6.4.3", "6.4.4"])
 INFORMATIONAL = frozenset(["7.1.6", "7.13.1", "7.13.2"])
 
 # Cases 9.1.6 and 9.2.6 send 16 MiB in a message.
@@ -59,19 +60,26 @@ def hand_on_bytes(case: Any, message: str | bytes, binary: bool) -> None:
     case.checked(message.encode("latin-1" if binary else "utf-8") if isinstance(message, str) else message, binary)
 
 
-def run_cases(port: int, messages: int) -> Results:
+def run_cases(port: int, messages: int, config: pytest.Config) -> Results:
     """The results of all cases by section, in order."""
 
-    async def run() -> list[Any]:
+    async def run(cases: list[str] | None, concurrency: int) -> list[Any]:
         try:
-            return await kosoku.run_fuzzingclient(f"ws://127.0.0.1:{port}/", concurrency=4)
+            return await kosoku.run_fuzzingclient(f"ws://127.0.0.1:{port}/", cases, concurrency=concurrency)
         except kosoku.FailureError as failure:
             return failure.results or []  # of all cases
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the case files were written for Python 2
         prepare_cases(messages)
-        results = asyncio.run(run())
+        results = asyncio.run(run(None, 4))
+        doubtful = [result.case_id for result in results if not acceptable(result)]
+        if 0 < len(doubtful) <= 5:
+            # Autobahn's cases give an answer one second, which a machine that is busy otherwise may take.
+            with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+                print("\nrun again, each alone:", *(describe(one) for one in results if one.case_id in doubtful), sep="\n  ")
+            again = {result.case_id: result for result in asyncio.run(run(doubtful, 1))}
+            results = [again.get(result.case_id, result) for result in results]
     sections: Results = {section: [] for section in SECTIONS}
     for result in results:
         sections[int(result.case_id.split(".")[0])].append(result)
@@ -80,12 +88,13 @@ def run_cases(port: int, messages: int) -> Results:
 
 def check(results: list[Any], section: int) -> None:
     assert len(results) == SECTIONS[section], "every case ran"
-    failed = [
-        f"{case.case_id}: {case.behavior.value} ({case.result}), close: {case.behavior_close.value} ({case.result_close})"
-        for case in results
-        if not acceptable(case)
-    ]
+    failed = [describe(result) for result in results if not acceptable(result)]
     assert not failed, "\n".join(failed)
+
+
+def describe(result: Any) -> str:
+    behavior, close = result.behavior.value, result.behavior_close.value
+    return f"{result.case_id}: {behavior} ({result.result}), close: {close} ({result.result_close})"
 
 
 def acceptable(result: Any) -> bool:
@@ -96,7 +105,7 @@ def acceptable(result: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def of_the_protocol() -> Iterator[Results]:
+def of_the_protocol(request: pytest.FixtureRequest) -> Iterator[Results]:
     """Results of the bare server, which has nothing but ``shmchan.protocol``."""
     script = str(Path(__file__).with_name("bare_server.py"))
     process = subprocess.Popen(
@@ -104,7 +113,7 @@ def of_the_protocol() -> Iterator[Results]:
     )
     try:
         assert process.stdout is not None
-        yield run_cases(int(process.stdout.readline()), min(MESSAGES, 10))
+        yield run_cases(int(process.stdout.readline()), min(MESSAGES, 10), request.config)
         process.communicate(timeout=30)  # which ends its standard input
         assert process.returncode == 0
     finally:
@@ -113,12 +122,12 @@ def of_the_protocol() -> Iterator[Results]:
 
 
 @pytest.fixture(scope="module")
-def of_the_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+def of_the_server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Results]:
     """Results of ``shmchan run examples.echo``: front, layer, and two workers."""
     server = Server(tmp_path_factory.mktemp("autobahn"), *OPTIONS, app="examples.echo")
     try:
         server.wait_until_started()
-        yield run_cases(server.port, MESSAGES)
+        yield run_cases(server.port, MESSAGES, request.config)
         server.stop()
     finally:
         server.discard()
