@@ -5,7 +5,7 @@ import zlib
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from shmchan.protocol.deflate import BadDeflate, Deflate, DeflateTooLarge, Offer, negotiate
 
@@ -100,7 +100,7 @@ def test_windows_that_do_not_exist_are_refused(bits: dict[str, int]) -> None:
 # --- both directions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.one_of(st.binary(max_size=2000), st.text(max_size=300).map(str.encode)), max_size=6),
     st.integers(9, 15),

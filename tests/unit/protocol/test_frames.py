@@ -4,7 +4,7 @@ import itertools
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from shmchan._frames import ffi, lib
 from shmchan.protocol import frames
@@ -93,13 +93,13 @@ CUTS = st.lists(st.integers(0, 4000), max_size=12)
 LIMITS = st.sampled_from([(0, 0), (30, 0), (1000, 60), (1 << 20, 1 << 20)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=80), CUTS, LIMITS)
 def test_arbitrary_bytes_decode_as_the_reference_says(stream: bytes, cuts: list[int], limits: tuple[int, int]) -> None:
     compare(stream, cuts, max_size=limits[0], max_compressed=limits[1])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FRAMES, max_size=8).map(b"".join), CUTS, LIMITS, st.sampled_from([0, 1, 1 << 17]))
 @example(client_frame(8, b"", mask=None), [], (30, 0), 0)
 def test_frames_of_all_kinds_decode_as_the_reference_says(
@@ -108,7 +108,7 @@ def test_frames_of_all_kinds_decode_as_the_reference_says(
     compare(stream, cuts, max_size=limits[0], max_compressed=limits[1], max_fragments=max_fragments)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60), st.lists(st.integers(0, 200), max_size=6), st.binary(min_size=4, max_size=4), CUTS)
 def test_text_in_fragments_with_pings_between_arrives_whole(text: str, ends: list[int], mask: bytes, cuts: list[int]) -> None:
     pieces = split(text.encode(), ends)
@@ -123,7 +123,7 @@ def test_text_in_fragments_with_pings_between_arrives_whole(text: str, ends: lis
     assert driver.events[-1] == ("text", False, text.encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode()[:-1])), CUTS)
 def test_utf8_is_checked_as_early_as_pythons_decoder_does(data: bytes, cuts: list[int]) -> None:
     reference = Utf8()
@@ -151,7 +151,7 @@ def test_every_sequence_of_two_bytes_is_judged_as_python_judges_it(lead: int) ->
             assert validator.complete() == (lead < 0xE0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=100), st.binary(min_size=4, max_size=4), st.integers(0, 3), st.booleans())
 def test_unmasking_is_xor_with_the_turned_mask(data: bytes, mask: bytes, phase: int, in_place: bool) -> None:
     source = ffi.new("uint8_t[]", max(len(data), 1))

@@ -1,7 +1,7 @@
 """Our connection and the websockets library's, byte by byte against each other, without I/O."""
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -41,7 +41,7 @@ def messages_of(frames: list[object]) -> list[str | bytes]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MESSAGES, MESSAGES, st.booleans(), st.integers(1, 200), st.integers(1, 500))
 def test_messages_pass_both_ways_in_fragments_and_compressed(
     up: list[str | bytes], down: list[str | bytes], compress: bool, fragment: int, step: int
