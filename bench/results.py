@@ -102,27 +102,34 @@ class Target:
     What shmchan wants to reach in one benchmark.
 
     Attributes:
-        against: ``(benchmark, subject)`` whose median rate shmchan's is divided by; None compares bytes.
-        at_least: the ratio; with ``against`` None, ``at_most`` counts instead.
+        subject: whose rate, or bytes.
+        against: the subject whose rate it is divided by; None compares bytes.
+        at_least: the ratio; with ``against`` None, ``at_most`` bytes count instead.
     """
 
     text: str
     benchmark: str
-    against: tuple[str, str] | None = None
+    subject: str = SELF
+    against: str | None = None
     at_least: float = 0.0
     at_most: int = 0
 
     def judge(self, measurements: Sequence[Measurement]) -> tuple[bool, str] | None:
         """Whether it was met, and the value; None if something it needs was not measured."""
-        own = find(measurements, self.benchmark, SELF)
-        if self.against is None:
-            size = own.size if own else None
-            return None if size is None else (size <= self.at_most, f"{size / 1e6:.1f} MB")
-        other = find(measurements, *self.against)
-        if own is None or other is None or not own.rate or not other.rate:
+        own = find(measurements, self.benchmark, self.subject)
+        if own is None:
             return None
-        ratio = own.rate / other.rate
-        return ratio >= self.at_least, f"{ratio:.2f}"
+        if self.against is None:
+            return None if own.size is None else (own.size <= self.at_most, f"{own.size / 1e6:.1f} MB")
+        other = find(measurements, self.benchmark, self.against)
+        value = ratio(own, other) if other else None
+        return None if value is None else (value >= self.at_least, f"{value:.2f}")
+
+
+def ratio(one: Measurement, other: Measurement) -> float | None:
+    """One's rate as a multiple of the other's: the median over the rounds, so that a slow minute of the machine cancels out."""
+    pairs = zip(one.rounds, other.rounds, strict=False)
+    return median(mine.rate / theirs.rate for mine, theirs in pairs if mine.rate and theirs.rate)
 
 
 def find(measurements: Sequence[Measurement], benchmark: str, subject: str) -> Measurement | None:
@@ -157,13 +164,13 @@ def table(title: str, measurements: Sequence[Measurement]) -> str:
         elif each.size is not None:
             rows.append([each.subject, f"{each.size / 1e6:.1f}"])
         else:
-            ratio = own.rate / each.rate if own and own.rate and each.rate and each is not own else None
+            times = ratio(own, each) if own and each is not own else None
             rows.append(
                 [
                     each.subject,
                     number(each.rate),
                     *(number(each.latency(name), 1) for name in ("p50_us", "p99_us", "p999_us")),
-                    f"{ratio:.2f} x" if ratio else "",
+                    f"{times:.2f} x" if times else "",
                     f"{each.total('lost')}/{each.total('duplicated')}/{each.total('misordered')}",
                 ]
             )

@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+from shmchan.bench.suite import PAIRS
 from tests.servers import ROOT, WATCHDOG, command, environment
 
 
@@ -22,7 +23,7 @@ def test_the_layer_beside_its_rivals_for_machines() -> None:
     done = bench("--only", "round-trip", "--json")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["subject"] for line in lines] == ["shmchan", "Pipe + msgspec", "multiprocessing.Queue", "faster-fifo"]
+    assert [line["subject"] for line in lines] == list(PAIRS)
     for line in lines:
         assert line["missing"] or (line["rate"] > 0 and line["p50_us"] > 0)
         assert (line["lost"], line["duplicated"], line["misordered"]) == (0, 0, 0)

@@ -4,7 +4,7 @@ import json
 
 from shmchan.bench import suite
 from shmchan.bench.pair import Ledger
-from shmchan.bench.results import SELF, Measurement, Round, Target, percentiles, table
+from shmchan.bench.results import SELF, Measurement, Round, Target, percentiles, ratio, table
 
 
 def measured(subject: str, *rates: float, benchmark: str = "one-way") -> Measurement:
@@ -50,10 +50,15 @@ def test_the_table_of_memory_shows_megabytes() -> None:
 
 
 def test_a_target_is_met_missed_or_not_measured() -> None:
-    target = Target("twice as fast", "one-way", ("one-way", "rival"), 2.0)
+    target = Target("twice as fast", "one-way", against="rival", at_least=2.0)
     assert target.judge([measured(SELF, 300.0), measured("rival", 100.0)]) == (True, "3.00")
     assert target.judge([measured(SELF, 150.0), measured("rival", 100.0)]) == (False, "1.50")
     assert target.judge([measured(SELF, 150.0)]) is None
+
+
+def test_a_ratio_is_that_of_rounds_made_side_by_side() -> None:
+    assert ratio(measured(SELF, 200.0, 20.0, 2.0), measured("rival", 100.0, 10.0, 1.0)) == 2.0
+    assert ratio(measured(SELF, 200.0), measured("rival")) is None
 
 
 def test_a_target_of_bytes_compares_bytes() -> None:
@@ -78,5 +83,5 @@ def test_the_ledger_counts_what_is_lost_doubled_and_out_of_order() -> None:
 def test_every_target_names_benchmarks_and_subjects_that_exist() -> None:
     known = {(benchmark.name, subject) for benchmark in suite.BENCHMARKS for subject in benchmark.subjects}
     for target in suite.TARGETS:
-        assert (target.benchmark, SELF) in known
-        assert target.against is None or target.against in known
+        assert (target.benchmark, target.subject) in known
+        assert target.against is None or (target.benchmark, target.against) in known
