@@ -81,3 +81,40 @@ int shmc_front_leave(shmc *s, shmc_target *queue) {
         front_settle(s, channel, s->slot_reference);
     return RESULT(s, SHMC_OK);
 }
+
+int shmc_group_admit(shmc *s, shmc_target *queue, const void *members, uint64_t length, uint32_t capacity,
+                     uint8_t *admitted) {
+    REQUIRE(s);
+    const unsigned char *at = members, *end = at + length;
+    char name[2 * NAME_MAX_BYTES];
+    uint32_t k = 0;
+    if (queue->domain != SHMC_REPLY || queue->queue_length > NAME_MAX_BYTES)
+        return SHMC_E_ARGUMENT;
+    memcpy(name, queue->name, queue->queue_length);
+    while (at < end) {
+        lock(s, SHMC_REPLY);
+        uint32_t channel = target_channel(s, queue);
+        commit(s, SHMC_REPLY);
+        for (uint32_t round = 0; round < 128 && at < end && at + 1 + *at <= end && *at <= NAME_MAX_BYTES;
+             round++, k++) {
+            memcpy(name + queue->queue_length, at + 1, *at);
+            uint64_t hash = hash_bytes(s->seed, name, queue->queue_length + *at);
+            uint32_t virtual_ = channel ? virtual_find(s, hash, channel) : 0;
+            if (channel && !virtual_)
+                virtual_ = virtual_make(s, hash, channel);
+            struct virtual *v = virtual_at(s, virtual_);
+            admitted[k] = virtual_ && v->count < capacity;
+            if (admitted[k])
+                SET(s, SHMC_REPLY, v->count, v->count + 1);
+            else if (channel)
+                count_drop(s, SHMC_REPLY, channel, SHMC_CAUSE_FULL, 1);
+            commit(s, SHMC_REPLY);
+            at += 1 + *at;
+        }
+        unlock(s, SHMC_REPLY);
+        if (!channel || HINT(s->header->poisoned) ||
+            (at < end && (at + 1 + *at > end || *at > NAME_MAX_BYTES)))
+            break;
+    }
+    return RESULT(s, SHMC_OK);
+}

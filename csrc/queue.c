@@ -224,6 +224,7 @@ void queue_requeue(struct shmc *s, uint32_t index, uint64_t delay_ns, struct kic
 
 int shmc_target_init(shmc *s, shmc_target *t, const char *name, uint32_t length, uint32_t domain,
                      uint32_t capacity, uint32_t total) {
+    REQUIRE(s);
     if (length > NAME_MAX_BYTES || domain < SHMC_WORK || domain > SHMC_REPLY)
         return SHMC_E_ARGUMENT;
     memset(t, 0, sizeof *t);
@@ -243,7 +244,7 @@ int shmc_target_init(shmc *s, shmc_target *t, const char *name, uint32_t length,
 }
 
 uint64_t shmc_hash(shmc *s, const char *bytes, uint64_t length) {
-    return hash_bytes(s->seed, bytes, length);
+    return s ? hash_bytes(s->seed, bytes, length) : 0;
 }
 
 static int count_target(struct shmc *s, shmc_target *t, uint32_t cause, uint64_t n) {

@@ -281,6 +281,11 @@ int shmc_group_members(shmc *s, const char *group, uint32_t group_length, const 
  * shmc_credit only, and when this process dies what is in it is counted as gone and its members leave their
  * groups. */
 int shmc_front_own(shmc *s, shmc_target *queue);
+/* A group's message is about to be written to these members (packed as by shmc_group_members) of an owned
+ * queue: count it against each one's capacity. admitted[k]: 0 if member k has no room; that is counted as a
+ * drop. */
+int shmc_group_admit(shmc *s, shmc_target *queue, const void *members, uint64_t length, uint32_t capacity,
+                     uint8_t *admitted);
 /* Give the queue up, as if this process had died for it alone. */
 int shmc_front_leave(shmc *s, shmc_target *queue);
 int shmc_credit(shmc *s, shmc_target *target, uint32_t count);

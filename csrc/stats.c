@@ -1,9 +1,26 @@
 /* stats.c: reading the counters, and throwing everything away. */
 #include "internal.h"
 
+/* What has expired is not pending: it is taken away before anybody counts. */
+static void sweep_all(struct shmc *s, uint32_t domain, uint32_t index) {
+    uint32_t n = SWEEP;
+    while (n == SWEEP) {
+        struct kicks kicks = {0};
+        uint32_t expired[SWEEP];
+        lock(s, domain);
+        n = sweep_expired(s, domain, index, now_ns(), expired, SWEEP, &kicks);
+        unlock(s, domain);
+        kick(s, &kicks);
+        for (uint32_t k = 0; k < n; k++)
+            pool_release(s, expired[k]);
+    }
+}
+
 static void read_channel(struct shmc *s, uint32_t domain, uint32_t index, shmc_channel_statistics *out) {
     struct channel *c = channel_at(s, index);
     memset(out, 0, sizeof *out);
+    if (HINT(c->age_head))
+        sweep_all(s, domain, index);
     lock(s, domain);
     uint64_t now = now_ns();
     out->name_length = c->name_length <= NAME_MAX_BYTES ? c->name_length : 0;
@@ -16,7 +33,9 @@ static void read_channel(struct shmc *s, uint32_t domain, uint32_t index, shmc_c
     for (uint32_t k = 0; k < SHMC_CAUSES; k++)
         out->dropped[k] = c->dropped[k];
     uint64_t elapsed = now - c->window_ns;
-    if (c->window_ns && elapsed >= SECOND_NS) { /* nothing came since: the window is still open */
+    if (c->window_ns && elapsed >= 2 * SECOND_NS) {
+        ; /* nothing came in the last second, else the window would be younger */
+    } else if (c->window_ns && elapsed >= SECOND_NS) {
         out->sent_per_second = (double)(c->sent - c->window_sent) * SECOND_NS / (double)elapsed;
         out->full_per_second =
             (double)(c->dropped[SHMC_CAUSE_FULL] - c->window_full) * SECOND_NS / (double)elapsed;

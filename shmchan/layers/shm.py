@@ -518,10 +518,10 @@ class ShmChannelLayer(BaseChannelLayer):
             self.fail(status)
 
     def group_channels(self, group: str) -> list[str]:
-        return self.members(names.check_group(group), "", FOREVER)
+        return unpacked("", self.packed_members(names.check_group(group), "", FOREVER))
 
-    def members(self, group: str, prefix: str, sequence: int) -> list[str]:
-        """The members behind a prefix ("": all) that joined not after ``sequence``, in full."""
+    def packed_members(self, group: str, prefix: str, sequence: int) -> bytes:
+        """The members behind a prefix ("": all) that joined not after ``sequence``, as `unpacked` reads them."""
         name, start = group.encode(), prefix.encode()
         needed, count = ffi.new("uint64_t *"), ffi.new("uint32_t *")
         size = BUFFER
@@ -535,13 +535,7 @@ class ShmChannelLayer(BaseChannelLayer):
             size = needed[0] + BUFFER
         if status != OK:
             self.fail(status)
-        packed = bytes(ffi.buffer(buffer, needed[0])).decode()
-        found, at = [], 0
-        while at < len(packed):
-            end = at + 1 + ord(packed[at])
-            found.append(prefix + packed[at + 1 : end])
-            at = end
-        return found
+        return bytes(ffi.buffer(buffer, needed[0]))
 
     def send_group(self, group: str, message: Message) -> None:
         names.check_group(group)
@@ -695,8 +689,8 @@ class ShmChannelLayer(BaseChannelLayer):
     def commit(self, lease: Lease, outbox: Outbox) -> Parked | None:
         if not outbox.items:
             status = lib.shmc_acknowledge(self._handle, lease.token)
-            if status not in (OK, GONE):
-                self.fail(status)
+            if status != OK:
+                self._unsettled(status, lease)
             return None
         reference = self._prepared(lease, outbox)
         if reference is None:
@@ -704,9 +698,14 @@ class ShmChannelLayer(BaseChannelLayer):
         status = lib.shmc_outbox_commit(self._handle, reference, int(OWED_SECONDS * _SECOND))
         if status == PARKED:
             return Parked((reference, self._given_up(outbox)))
-        if status not in (OK, GONE):
-            self.fail(status)
+        if status != OK:
+            self._unsettled(status, lease)
         return None
+
+    def _unsettled(self, status: int, lease: Lease) -> None:
+        if status == GONE:
+            raise ValueError(f"this message of {lease.channel!r} was committed or requeued already; a lease is settled once")
+        self.fail(status)
 
     def _open_outbox(self, lease: int) -> int:
         out = ffi.new("uint64_t *")
@@ -786,8 +785,8 @@ class ShmChannelLayer(BaseChannelLayer):
 
     def requeue(self, lease: Lease, delay: float = 0.0) -> None:
         status = lib.shmc_requeue(self._handle, lease.token, int(delay * _SECOND))
-        if status not in (OK, GONE):
-            self.fail(status)
+        if status != OK:
+            self._unsettled(status, lease)
 
     # --- fronts
 
@@ -810,6 +809,17 @@ def notice(code: int) -> Message:
     if code == 500:
         return {"accept": False, "status": 500}
     return {"close": 1011}
+
+
+def unpacked(prefix: str, packed: bytes) -> list[str]:
+    """Names from the core, each a byte of length and what follows the prefix."""
+    text = packed.decode()
+    found, at = [], 0
+    while at < len(text):
+        end = at + 1 + ord(text[at])
+        found.append(prefix + text[at + 1 : end])
+        at = end
+    return found
 
 
 def silence_bell(fd: int) -> None:

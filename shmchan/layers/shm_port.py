@@ -1,14 +1,14 @@
 """
 A front's port on the layer in shared memory.
 
-Owns two queues, a bell and the names of its connections. It never keeps a message: what is drained belongs to the front. It runs in
-the front's process, in one thread.
+Owns two queues, a bell and the names of its connections. It never keeps a message: what is drained belongs to the front. It
+runs in the process of the front, in one thread.
 """
 
+import contextlib
 import itertools
 import os
 import secrets
-import time
 from typing import TYPE_CHECKING, Any
 
 from shmchan import names
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from shmchan.layers.shm import ShmChannelLayer
 
 BATCH = 64
-LISTENS_SECONDS = 0.5  # how long the answer of `listens` is believed
 _CODE = b"\xa4code\xcd"
 _ORDER = b"\xa5order\xce"
 
@@ -43,7 +42,6 @@ class ShmPort(Port):
         self.websocket_prefix = f"websocket.send.{ident}!"
         self._serial = itertools.count(1)
         self._orders: dict[str, int] = {}
-        self._heard: dict[str, tuple[float, bool]] = {}
         self._closed = False
         queues = [self.http_prefix, self.websocket_prefix]
         self._receiver = Receiver(layer, queues, BATCH)
@@ -149,9 +147,8 @@ class ShmPort(Port):
                 layer.fail(status)
 
     def _silence(self) -> None:
-        from shmchan.layers.shm import silence_bell
-
-        silence_bell(self._fd)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._fd, 4096)
 
     def _delivery(self, out: Any) -> tuple[list[str], Message]:
         layer = self._layer
@@ -162,7 +159,16 @@ class ShmPort(Port):
         sequence = out.sequence
         name, message = layer.render(self._receiver, out)
         group = name[len(queue) :]
-        return GroupReceivers(layer.members(group, queue, sequence)), message
+        from shmchan.layers.shm import unpacked
+
+        packed = layer.packed_members(group, queue, sequence)
+        receivers = unpacked(queue, packed)
+        admitted = ffi.new("uint8_t[]", len(receivers))
+        target, capacity = layer.target(queue), layer.capacity
+        self._must(lib.shmc_group_admit(layer.handle, target, packed, len(packed), capacity, admitted))
+        if 0 in bytes(admitted):
+            receivers = [name for name, room in zip(receivers, admitted, strict=True) if room]
+        return GroupReceivers(receivers), message
 
     def credit(self, reply_channel: str, count: int = 1) -> None:
         self._must(lib.shmc_credit(self._layer.handle, self._layer.target(reply_channel), count))
@@ -174,15 +180,10 @@ class ShmPort(Port):
         return bool(status)
 
     def listens(self, channel: str) -> bool:
-        now = time.monotonic()
-        until, answer = self._heard.get(channel, (0.0, False))
-        if now >= until:
-            status = lib.shmc_is_listened(self._layer.handle, self._layer.target(channel))
-            if status < 0:
-                self._layer.fail(status)
-            answer = bool(status)
-            self._heard[channel] = (now + LISTENS_SECONDS, answer)
-        return answer
+        status = lib.shmc_is_listened(self._layer.handle, self._layer.target(channel))
+        if status < 0:
+            self._layer.fail(status)
+        return bool(status)
 
     def close(self) -> None:
         if self._closed:

@@ -17,6 +17,7 @@ from shmchan.layers.base import BaseChannelLayer
 
 IMPLEMENTATIONS = {
     "memory": "shmchan.layers.memory:InMemoryChannelLayer",
+    "shm": "shmchan.layers.shm:ShmChannelLayer",
 }
 MEMORY = 32 << 20
 WATCHDOG = 30.0

@@ -40,7 +40,7 @@ class LayerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.layer: BaseChannelLayer = self.new_layer(capacity=CAPACITY, memory=8 << 20)
+        self.layer: BaseChannelLayer = self.new_layer(capacity=CAPACITY, memory=16 << 20)
         self.queues: dict[str, deque[tuple[str, Any]]] = {name: deque() for name in READABLE}
         self.lanes: dict[str, deque[tuple[str, Any]]] = {key: deque() for key in KEYS}
         self.busy: set[str] = set()
