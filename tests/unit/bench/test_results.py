@@ -75,8 +75,7 @@ def test_percentiles_of_a_thousand_and_of_one() -> None:
 def test_the_ledger_counts_what_is_lost_doubled_and_out_of_order() -> None:
     ledger = Ledger()
     orders = [0, 1, 1, 2, 5, 6]  # 1 came twice; 3 and 4 are missing
-    for order in orders:
-        ledger.note(order)
+    ledger.note(orders)
     assert (ledger.duplicated, ledger.misordered, ledger.lost(len(orders))) == (1, 1, 2)
 
 
