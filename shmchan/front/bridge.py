@@ -193,6 +193,7 @@ class Bridge:
         self._holding.difference_update(over)
         now = self.loop.time()
         for session in over:
+            self.touch(session.connection)
             self._update(session.connection, now)
         if before and not self._pumping and any(session.over_seen for session in self._holding):
             self._pumping = True

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from shmchan.exceptions import ChannelFull, LayerError
+from shmchan.exceptions import ChannelFull, LayerError, MessageTooLarge
 from shmchan.front.origin import origin_allowed
 from shmchan.front.request import HTTPExchange
 from shmchan.front.session import WebSocketSession
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
     def path_of(self, head: RequestHead) -> str:
         """The path as the application sees it: below the root path, whether the proxy in front cut that off or not."""
         root = self.bridge.config.root_path
-        if not root or head.path == root or head.path.startswith(root + "/"):
+        if not root or head.path == root or head.path.startswith(root + "/") or head.path == "*":
             return head.path
         return root + head.path
 
@@ -237,24 +237,26 @@ class Connection(asyncio.Protocol):
             handshake = check_request([(name, value) for name, value in head.headers], method=head.method)
         except BadHandshake as error:
             bridge.counters.add("refused.handshake")
-            self._refuse(target, error.status, [*error.headers, (b"content-type", b"text/plain")], error.text, now)
+            self._refuse(target, error.status, error.headers, error.text, now)
             return
         if not origin_allowed(head.headers, bridge.config.allowed_hosts):
             bridge.problem(
                 "refused.origin", f"WebSocket {target:.200}", "refused, its page is of another host; see --allowed-hosts"
             )
-            self._refuse(target, 403, [(b"content-type", b"text/plain")], "this origin may not connect here\n", now)
+            self._refuse(target, 403, [], "this origin may not connect here\n", now)
             return
         try:
             self._begin(WebSocketSession(self, head, handshake, now))
         except ChannelFull:
             bridge.counters.add("refused.full")
-            self._refuse(
-                target, 503, [(b"content-type", b"text/plain")], "too many connect at the moment; try again later\n", now
-            )
+            self._refuse(target, 503, [], "too many connect at the moment; try again later\n", now)
+        except MessageTooLarge as error:
+            bridge.problem("refused.malformed", f"WebSocket {target:.200}", f"refused: {error}")
+            self._refuse(target, 431, [], "the headers are too long\n", now)
 
     def _refuse(self, target: str, status: int, headers: list[tuple[bytes, bytes]], text: str, now: float) -> None:
-        self.http.send_response(status, [*headers, (b"connection", b"close")], text.encode())
+        plain = (b"content-type", b"text/plain; charset=utf-8")
+        self.http.send_response(status, [*headers, plain, (b"connection", b"close")], text.encode(), now=now)
         self.bridge.access(self.client, f"WEBSOCKET {target}", status, len(text), now)
 
     def _write(self, data: bytes) -> None:

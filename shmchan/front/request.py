@@ -183,6 +183,8 @@ class HTTPExchange:
     def abandoned(self) -> None:
         """The client left, or broke a rule so that it was answered already."""
         if self._state is not DONE:
+            http = self._connection.http
+            self._log(http, 499 if http.refusal is None else http.refusal.status)
             self._end()
 
     def handle_timeout(self, now: float) -> None:
@@ -203,6 +205,11 @@ class HTTPExchange:
             self._bridge.port.send(self._body_channel, message)
         except ChannelFull:
             return False
+        except MessageTooLarge as error:
+            logger.warning("the body of %s is given up: %s", self._where(), error)
+            self._bridge.counters.add("dropped.receive")
+            self._refuse(self._connection.http, 413)
+            return True
         if not event.more_content:
             self._body_open = False
         return True
@@ -218,14 +225,12 @@ class HTTPExchange:
     def _finish(self, http: HTTPConnection) -> None:
         if self._state is DONE:
             return
-        self._bridge.access(
-            self._connection.client,
-            f"{self._head.method} {self._head.target.decode('ascii')}",
-            http.status,
-            http.sent_bytes,
-            self._started,
-        )
+        self._log(http, http.status)
         self._end()
+
+    def _log(self, http: HTTPConnection, status: int) -> None:
+        what = f"{self._head.method} {self._head.target.decode('ascii')}"
+        self._bridge.access(self._connection.client, what, status, http.sent_bytes, self._started)
 
     def _end(self) -> None:
         self._move("done")
@@ -243,7 +248,10 @@ class HTTPExchange:
         self._connection.exchange_over(self)
 
     def _move(self, event: str) -> None:
-        self._state = TRANSITIONS[self._state, event]
+        try:
+            self._state = TRANSITIONS[self._state, event]
+        except KeyError:
+            raise RuntimeError(f"{event!r} cannot happen while it is {self._state}") from None
 
     def _where(self) -> str:
         return f"{self._head.method} {self._head.target.decode('ascii'):.200}"

@@ -6,6 +6,7 @@ Owns the event loop. Never sees a byte of a client. Called by the supervisor in 
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import time
@@ -154,7 +155,7 @@ class Front:
         self._cut_off()
 
     def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Something raised in a callback: that one connection may suffer, the others go on."""
+        """Something raised in a callback. uvloop closes that one connection, the others go on."""
         error = context.get("exception")
         if isinstance(error, ConnectionError):
             return  # the client's end of the socket is gone; connection_lost tells whom it concerns
@@ -164,9 +165,6 @@ class Front:
             exc_info=error if isinstance(error, BaseException) else None,
         )
         self.bridge.counters.add("errors")
-        transport = context.get("transport")
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
 
 
 def run_front(layer: BaseChannelLayer, sockets: list[socket.socket], config: FrontConfig, *, ready: Callable[[], None]) -> int:
@@ -182,6 +180,9 @@ def run_front(layer: BaseChannelLayer, sockets: list[socket.socket], config: Fro
     Returns:
         the exit code: 0, or 1 when the layer failed.
     """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # one descriptor per client; the usual 1024 are soon used up
     front = Front(layer, sockets, config)
     for number in (signal.SIGTERM, signal.SIGINT):
         front.loop.add_signal_handler(number, front.stop)

@@ -130,8 +130,7 @@ class WebSocketSession:
             text = message.get("text")
             if type(text) is str and len(message) == 1:  # the usual case, without detours
                 assert self.socket is not None
-                self.socket.send_text(text)
-                self._bridge.counters.add("sent")
+                self._count(self.socket.send_text(text))
                 return
             answer = read_answer(message)
             self._tell(answer)
@@ -143,8 +142,7 @@ class WebSocketSession:
         """Take a group's message that others get too; the socket is open, so nobody has to read it again."""
         assert self.socket is not None
         for frame in answer.prepared():
-            self.socket.send_frame(frame)
-            self._bridge.counters.add("sent")
+            self._count(self.socket.send_frame(frame))
         if answer.close is not None:
             self._close(answer.close, answer.reason)
 
@@ -267,13 +265,12 @@ class WebSocketSession:
         socket = self.socket
         assert socket is not None
         for frame in answer.frames:
-            if isinstance(frame, str):
-                socket.send_text(frame)
-            else:
-                socket.send_bytes(frame)
-            self._bridge.counters.add("sent")
+            self._count(socket.send_text(frame) if isinstance(frame, str) else socket.send_bytes(frame))
         if answer.close is not None:
             self._close(answer.close, answer.reason)
+
+    def _count(self, sent: bool) -> None:
+        self._bridge.counters.add("sent" if sent else "dropped.gone")
 
     def _tell(self, answer: Answer) -> None:
         for counter, text in answer.problems:
@@ -332,6 +329,8 @@ class WebSocketSession:
 
     def closed(self, event: Closed) -> None:
         """The protocol came to its end."""
+        if self.socket is not None and self.socket.ignored_messages:
+            self._bridge.counters.add("dropped.receive", self.socket.ignored_messages)
         self._log(event.code, 0)
         self._end("closed", event.code)
 
@@ -403,7 +402,10 @@ class WebSocketSession:
         self._bridge.port.disconnect(self.reply_channel, code)
 
     def _move(self, event: str) -> None:
-        self._state = TRANSITIONS[self._state, event]
+        try:
+            self._state = TRANSITIONS[self._state, event]
+        except KeyError:
+            raise RuntimeError(f"{event!r} cannot happen while it is {self._state}") from None
 
     def _log(self, status: int, size: int) -> None:
         self._bridge.access(self._connection.client, f"WEBSOCKET {self._target}", status, size, self._started)

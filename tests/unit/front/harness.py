@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from shmchan.front import Front, FrontConfig
-from shmchan.layers.base import Outbox
+from shmchan.layers.base import BaseChannelLayer, Outbox
 from shmchan.layers.memory import InMemoryChannelLayer
 
 Message = dict[str, Any]
@@ -29,8 +29,11 @@ def echo(server: "Server", message: Message) -> None:
 class Server:
     """
     Attributes:
+        make_layer: the layer to stand on; conftest.py sets it to one after the other.
         seen: every message that a consumer took, in order, as ``(channel, message)``.
     """
+
+    make_layer: Callable[..., BaseChannelLayer] = InMemoryChannelLayer
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class Server:
         listen: list[str] | None = None,
         **config: Any,
     ) -> None:
-        self.layer = InMemoryChannelLayer(**(layer or {}))
+        self.layer = self.make_layer(**(layer or {}))
         self.consumers: dict[str, Consumer] = {"websocket.connect": accept, "websocket.receive": echo, **(consumers or {})}
         self.seen: list[tuple[str, Message]] = []
         self.changed = threading.Condition()

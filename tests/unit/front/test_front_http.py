@@ -42,11 +42,11 @@ def test_a_request_has_the_keys_of_the_draft() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "seen"), [(b"/x", "/app/x"), (b"/app/x", "/app/x"), (b"/app", "/app"), (b"/apple", "/app/apple")]
+    ("sent", "seen"), [(b"/x", "/app/x"), (b"/app/x", "/app/x"), (b"/app", "/app"), (b"/apple", "/app/apple"), (b"*", "*")]
 )
 def test_the_path_includes_the_root_path(sent: bytes, seen: str) -> None:
     with Server({"http.request": hello}, root_path="/app") as server:
-        server.request(b"GET " + sent + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.request(b"OPTIONS " + sent + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         message = server.take("http.request")[0]
         assert (message["path"], message["root_path"]) == (seen, "/app")
 
@@ -351,7 +351,8 @@ def test_a_client_that_takes_nothing_is_cut_off() -> None:
     with Server(write_timeout=0.05) as server, server.client() as client:
         client.send(GET)
         reply = server.take("http.request")[0]["reply_channel"]
-        server.layer.send(reply, {"status": 200, "content": bytes(15 << 20)})
+        server.layer.send(reply, {"status": 200, "content": bytes(7 << 20), "more_content": True})
+        server.layer.send(reply, {"content": bytes(7 << 20)})
         server.wait_for(lambda: server.counted("timeout.write") == 1)
         server.wait_for(lambda: not server.front.bridge.connections)
 
