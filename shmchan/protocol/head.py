@@ -19,6 +19,9 @@ _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#@]+)((?:[/?][^#]*)?)")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _END = b"\r\n\r\n"
 
+# What llhttp says of another version, and of the preface of HTTP/2. Without these texts it would be a 400, no more.
+_VERSION_REASONS = frozenset(("Invalid HTTP version", "Pause on PRI/Upgrade", "Expected HTTP/2 Connection Preface"))
+
 
 class BadRequest(ShmchanError):
     """What the client sent is refused with ``status``; the connection does not survive it."""
@@ -118,7 +121,7 @@ class HeadReader:
             failure = error
         self._check_sizes(end)
         if failure is not None:
-            raise self._refusal(str(failure) or "no HTTP request")
+            raise BadRequest(505 if str(failure) in _VERSION_REASONS else 400, str(failure) or "no HTTP request")
         if end >= 0 or self._complete:
             if end < 0 or not self._complete:
                 raise self._refusal("the head ends in an unclear way")
@@ -147,8 +150,8 @@ class HeadReader:
             raise BadRequest(431, f"the head has more than {limits.head} bytes or {limits.headers} headers")
 
     def _refusal(self, reason: str) -> BadRequest:
-        line = self._raw.partition(b"\r\n")[0]
-        if _OTHER_VERSION.fullmatch(line):
+        """Of a head that is complete, for what its first line says or else for this reason."""
+        if _OTHER_VERSION.fullmatch(self._raw.partition(b"\r\n")[0]):
             return BadRequest(505, "this is a server of HTTP/1.1")
         return BadRequest(400, reason)
 
@@ -156,9 +159,7 @@ class HeadReader:
         line = self._raw.partition(b"\r\n")[0]
         matched = _REQUEST_LINE.fullmatch(line)
         if matched is None:
-            if _OTHER_VERSION.fullmatch(line):
-                raise BadRequest(505, "this is a server of HTTP/1.1")
-            raise BadRequest(400, "the request line is malformed")
+            raise self._refusal("the request line is malformed")
         modern = matched.group(1) == b"1"
         method = line.partition(b" ")[0].decode("ascii")
         if method == "CONNECT":
