@@ -53,7 +53,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml setup.py
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
-	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/python setup.py --quiet build_ext --inplace >/dev/null
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.built
