@@ -262,11 +262,17 @@ static int map(struct shmc *s, uint64_t bytes) {
     return SHMC_OK;
 }
 
+static uint64_t pid_namespace(void) {
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
+}
+
 static void adopt_options(struct shmc *s) {
     s->expiry_ns = s->header->options.expiry_ns;
     s->group_expiry_ns = s->header->options.group_expiry_ns;
     s->max_message_size = s->header->options.max_message_size;
     s->seed = s->header->seed;
+    s->same_namespace = s->header->pid_namespace == pid_namespace();
     s->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 }
 
@@ -288,7 +294,6 @@ static int take_slot(struct shmc *s) {
         }
         unlock(s, SHMC_POOL);
         if (free_) {
-            __atomic_store_n(&s->domains[SHMC_POOL].holder, 0, __ATOMIC_RELAXED);
             memset(slot->listening, 0, sizeof slot->listening);
             return SHMC_OK;
         }
@@ -327,8 +332,7 @@ int shmc_create(const char *path, const shmc_options *options, shmc **out) {
     getrandom(&h->epoch, 8, 0);
     h->options = *options;
     h->sizes = s->sizes;
-    struct stat st;
-    h->pid_namespace = stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
+    h->pid_namespace = pid_namespace();
     for (uint32_t i = 0; i < DOMAINS; i++)
         domain_init(&s->domains[i]);
     for (uint32_t i = SHMC_WORK; i <= SHMC_REPLY; i++)
@@ -455,7 +459,8 @@ int shmc_detach(shmc *s, int *alone) {
     if (usable_ != SHMC_E_FORKED) {
         bell_close_all(s);
         *alone = !anybody_else(s);
-        close(s->fd); /* lets go of the slot's byte */
+        byte_lock(s->fd, F_OFD_SETLK, s->slot, F_UNLCK); /* the mapping outlives close() */
+        close(s->fd);
         s->fd = -1;
     }
     bury(s);

@@ -23,7 +23,7 @@ from shmchan.worker.consume import Handler
 
 IDLE_SECONDS = 0.2  # the longest that a stop asked for by another thread goes unseen
 RETRY_SECONDS = 0.005  # between two tries of what is owed
-MAX_PARKED = 16
+MAX_PARKED = 16  # in one process
 log = logging.getLogger("shmchan.worker")
 
 
@@ -99,6 +99,7 @@ class Worker:
         self.channels = channels
         self.stopping = False
         self._asked = stop.is_set if isinstance(stop, threading.Event) else stop
+        self._max_parked = MAX_PARKED
         self._failure: BaseException | None = None
 
     def run(self, threads: int = 1) -> None:
@@ -108,6 +109,7 @@ class Worker:
         Raises:
             ShmchanError: the layer failed, in any of them.
         """
+        self._max_parked = max(1, MAX_PARKED // threads)
         others = [threading.Thread(target=self._run_other, name=f"worker-{number}") for number in range(2, threads + 1)]
         for thread in others:
             thread.start()
@@ -136,7 +138,7 @@ class Worker:
         while not self.stopping and not (asked is not None and asked()):
             if owed:
                 owed.retry()
-                if len(owed) >= MAX_PARKED:
+                if len(owed) >= self._max_parked:
                     time.sleep(RETRY_SECONDS)
                     continue
             lease = layer.lease(channels, RETRY_SECONDS if owed else IDLE_SECONDS)
