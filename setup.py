@@ -43,7 +43,7 @@ def cffi_extension(name: str, folder: str, header: str) -> Extension:
     builder = cffi.FFI()
     builder.cdef(declarations.group(1))
     sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.c"))
-    generated = FLAGS + ["-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+    generated = [*FLAGS, "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
     builder.set_source(name, f'#include "{header}"\n', sources=sources, include_dirs=[folder], extra_compile_args=generated)
     extension: Extension = builder.distutils_extension(tmpdir=str(ROOT / "build"), verbose=False)
     extension.depends = [str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.h")]

@@ -1,11 +1,11 @@
 /* shmchan._plain: may this object travel in a message?
  *
- * The one question asked of every message before it is encoded, and so it is asked in C: walking a small dict in Python costs
- * more than encoding it. The answer is only yes or no; who wants to know which key is at fault asks shmchan.layers.wire, which
- * walks again, slowly.
+ * The one question asked of every message before it is encoded, and so it is asked in C: walking a small dict
+ * in Python costs more than encoding it. The answer is only yes or no; who wants to know which key is at
+ * fault asks shmchan.layers.wire, which walks again, slowly.
  *
- * Plain are: dict with str keys, list, tuple, str without lone surrogates, bytes, int of signed 64 bits, float, bool, None; exactly
- * these types, no subclasses, at most MAX_DEPTH deep.
+ * Plain are: dict with str keys, list, tuple, str without lone surrogates, bytes, int of signed 64 bits,
+ * float, bool, None; exactly these types, no subclasses, at most MAX_DEPTH deep.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -74,8 +74,8 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "shmchan._plain", .m_doc = "May an object travel in a message?", .m_size = 0,
-    .m_methods = methods,
+    PyModuleDef_HEAD_INIT, .m_name = "shmchan._plain", .m_doc = "May an object travel in a message?",
+    .m_size = 0,           .m_methods = methods,
 };
 
 PyMODINIT_FUNC PyInit__plain(void);
