@@ -139,4 +139,4 @@ def installed_version() -> str:
     try:
         return version("shmchan")
     except PackageNotFoundError:
-        return "(not installed)"
+        return "(from source)"
