@@ -128,7 +128,7 @@ class Bridge:
             if self._touched:
                 now = self.loop.time()
                 for connection in [*self._touched]:
-                    self._update(connection, now)
+                    self._flush(connection, now)
             if not batch and self._holding:
                 self._look_at_held()
         except LayerError as error:
@@ -165,9 +165,9 @@ class Bridge:
                 logger.exception("a message to %s is dropped; this is a bug in shmchan, please report it", channel)
                 self.counters.add("errors")
 
-    def _update(self, connection: Connection, now: float) -> None:
+    def _flush(self, connection: Connection, now: float) -> None:
         try:
-            connection.update(now)
+            connection.flush(now)
         except LayerError:
             raise
         except Exception:
@@ -194,7 +194,7 @@ class Bridge:
         now = self.loop.time()
         for session in over:
             self.touch(session.connection)
-            self._update(session.connection, now)
+            self._flush(session.connection, now)
         if before and not self._pumping and any(session.over_seen for session in self._holding):
             self._pumping = True
             self.loop.call_soon(self._pump)

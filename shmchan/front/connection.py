@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._protocol: HTTPConnection | WebSocketConnection = self.http
         self._exchange: HTTPExchange | WebSocketSession | None = None
         self._unpaid: dict[str, int] = {}
+        self._switched = False  # to a WebSocket, and not updated since
         self._reading = True
         self._grace = 0.0
         self._blocked = False  # the client does not take what we write
@@ -131,6 +132,7 @@ class Connection(asyncio.Protocol):
         """The handshake was accepted: say so, and speak the other protocol from here on."""
         self._write(response)
         self._protocol = socket
+        self._switched = True
 
     def exchange_over(self, exchange: HTTPExchange | WebSocketSession) -> None:
         """The exchange came to its end; nothing is to be told to it any more."""
@@ -180,6 +182,17 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
         self._arm_timer()
+
+    def flush(self, now: float) -> None:
+        """As `update` after messages of the application; an open WebSocket has nothing else to do then than to write."""
+        exchange = self._exchange
+        if self._switched or type(exchange) is not WebSocketSession or not exchange.open:
+            self._switched = False
+            self.update(now)
+            return
+        data = self._protocol.data_to_send()
+        if data:
+            self._write(data)
 
     def shut_down(self) -> None:
         """The front stops: finish what runs, and begin nothing."""
