@@ -73,8 +73,7 @@ struct log_entry {
 
 struct domain {
     pthread_mutex_t mutex;
-    uint32_t holder; /* slot; only to find a stopped one */
-    uint32_t log_n;
+    uint32_t log_n, unused;
     struct log_entry log[LOG_SIZE];
     /* the rest is for channel domains */
     uint32_t channel_free, channel_top;
@@ -284,7 +283,7 @@ struct shmc {
     int fd;
     uint32_t slot, slot_reference;
     int32_t pid;
-    int detached;
+    int detached, same_namespace;
     uint32_t *cookie; /* wiped in a child */
     char *folder;     /* of the segment's file; bells stand beside it */
     struct header *header;

@@ -5,6 +5,7 @@
  * that is stopped inside is killed by a waiter of the same user after a second, never robbed.
  */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,9 @@
 
 enum { TRIES = 40, PAUSES = 8 };
 #define LOCK_SLICE_NS 50000000ull
+#ifndef PATIENCE_NS /* how long one holder may stay inside before it is looked at; tests shorten it */
+#define PATIENCE_NS SECOND_NS
+#endif
 
 int domain_init(struct domain *d) {
     pthread_mutexattr_t attributes;
@@ -64,41 +68,48 @@ static void undo(struct shmc *s, struct domain *d) {
     d->log_n = 0;
 }
 
-/* State letter of a process, or 0. */
-static char process_state(int32_t pid) {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+/* Thread that holds a robust mutex. glibc keeps it in the futex word, as the kernel's robust list wants it
+ * there. */
+static int32_t holder_of(struct domain *d) {
+    return (int32_t)(__atomic_load_n((uint32_t *)(void *)&d->mutex.__data.__lock, __ATOMIC_RELAXED) &
+                     FUTEX_TID_MASK);
+}
+
+/* State letter and process of a thread; 0 if there is none. */
+static char thread_state(int32_t tid, int32_t *pid) {
+    char path[64], text[2048];
+    snprintf(path, sizeof path, "/proc/%d/status", tid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    if (n <= 0)
+    text[n > 0 ? n : 0] = 0;
+    char *state = strstr(text, "\nState:\t"), *group = strstr(text, "\nTgid:\t");
+    if (!state || !group)
         return 0;
-    text[n] = 0;
-    char *end = strrchr(text, ')');
-    return end && end[1] == ' ' ? end[2] : 0;
+    *pid = (int32_t)strtol(group + 7, NULL, 10);
+    return state[8];
 }
 
-/* The holder has been the same for a second: kill it if it is stopped. */
-static void kill_stopped(struct shmc *s, uint32_t holder) {
-    struct slot *slot = slot_at(s, holder);
-    int32_t pid = HINT(slot->pid);
-    uint64_t started = HINT(slot->start_time);
-    if (pid <= 1 || pid == s->pid)
+/* The holder has been the same for a while: kill it if it is stopped. Thread ids mean nothing in another pid
+ * namespace. */
+static void kill_stopped(struct shmc *s, struct domain *d, int32_t tid) {
+    int32_t pid = 0;
+    char state = thread_state(tid, &pid);
+    if ((state != 'T' && state != 't') || pid <= 1 || pid == s->pid || !s->same_namespace)
         return;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0)
         return;
-    char state = process_state(pid);
-    if (process_start_time(pid) == started && (state == 'T' || state == 't') &&
-        syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0)
+    /* Still the same thread in the same section: then this descriptor is its process's. */
+    if (holder_of(d) == tid && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0)
         __atomic_fetch_add(&s->pool->kills, 1, __ATOMIC_RELAXED);
     close(fd);
 }
 
 static int lock_slowly(struct shmc *s, struct domain *d) {
-    uint32_t holder = 0;
+    int32_t holder = 0;
     uint64_t since = 0;
     for (;;) {
         uint64_t now = now_ns(), until = now + LOCK_SLICE_NS;
@@ -106,12 +117,12 @@ static int lock_slowly(struct shmc *s, struct domain *d) {
         int r = pthread_mutex_clocklock(&d->mutex, CLOCK_MONOTONIC, &deadline);
         if (r != ETIMEDOUT)
             return r;
-        uint32_t present = HINT(d->holder);
+        int32_t present = holder_of(d);
         if (present != holder || !since) {
             holder = present;
             since = now;
-        } else if (now - since >= SECOND_NS) {
-            kill_stopped(s, holder);
+        } else if (now - since >= PATIENCE_NS) {
+            kill_stopped(s, d, holder);
             since = now;
         }
         if (HINT(s->header->poisoned) && now - since > SECOND_NS / 2)
@@ -131,7 +142,6 @@ void lock(struct shmc *s, uint32_t domain) {
         r = lock_slowly(s, d);
     POINT();
     if (__builtin_expect(r == EOWNERDEAD, 0)) {
-        __atomic_store_n(&d->holder, s->slot, __ATOMIC_RELAXED);
         undo(s, d);
         POINT();
         pthread_mutex_consistent(&d->mutex);
@@ -139,7 +149,6 @@ void lock(struct shmc *s, uint32_t domain) {
         poison(s); /* the mutex itself is damaged: nobody may trust what it guarded */
         return;
     }
-    __atomic_store_n(&d->holder, s->slot, __ATOMIC_RELAXED);
     if (__builtin_expect(d->log_n != 0, 0))
         undo(s, d);
 }

@@ -240,6 +240,7 @@ int shmc_reap(shmc *s) {
     REQUIRE(s);
     int found = 0;
     __atomic_store_n(&s->last_reap_ns, now_ns(), __ATOMIC_RELAXED);
+    settle_logs(s); /* a slot that was being taken or left looks like what it is only then */
     for (uint32_t i = 1; i < SLOTS; i++) {
         struct slot *slot = slot_at(s, i);
         if (HINT(slot->state) != SLOT_LIVE || i == s->slot)

@@ -1,0 +1,349 @@
+/* points: kill or stop a process at every single store into the segment, and look at what is left.
+ *
+ *   points MODE STRIDE [OFFSET]
+ *
+ * kill     a process runs the script and is killed at its k-th point; then others reap, go on, and the books
+ * must balance. reaper   as kill, and the process that reaps is killed at each of its own points too; a
+ * second one finishes. stop     the process is stopped instead; a neighbour goes on, and kills it if it holds
+ * a lock; else it is continued.
+ *
+ * A point stands before and after every store that others can see (POINT in csrc/internal.h); only test
+ * builds have them. Every STRIDE-th one is taken, from OFFSET on. Prints one line of what was run; exit code
+ * 1 and a line on the first violation.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "../../csrc/internal.h"
+
+enum { SEEN_MAX = 4096 };
+
+struct shared {
+    long total; /* points of a run that nobody interrupts */
+    int lines;  /* places in the source they stand at */
+    unsigned long seen[SEEN_MAX];
+    long finished; /* the script's process came to its end */
+};
+
+static struct shared *shared;
+static long fuse;
+static int signal_;
+static int counting;
+static char path[200];
+static const char *mode;
+
+void shmc_point(const char *file, int line) {
+    if (counting) {
+        shared->total++;
+        unsigned long place = (unsigned long)line * 131;
+        for (const char *c = file; *c; c++)
+            place = place * 31 + (unsigned char)*c;
+        int i = 0;
+        while (i < shared->lines && shared->seen[i] != place)
+            i++;
+        if (i == shared->lines && i < SEEN_MAX)
+            shared->seen[shared->lines++] = place;
+    }
+    if (fuse && --fuse == 0)
+        kill(getpid(), signal_);
+}
+
+static void fail(const char *what, long k, long j, const char *detail) {
+    printf("VIOLATION mode %s point %ld/%ld: %s %s\n", mode, k, j, what, detail);
+    unlink(path);
+    exit(1);
+}
+
+static void target(shmc *s, shmc_target *t, const char *name) {
+    uint32_t domain = strchr(name, '!') ? SHMC_REPLY : strchr(name, '?') ? SHMC_SINGLE : SHMC_WORK;
+    shmc_target_init(s, t, name, (uint32_t)strlen(name), domain, 20, 100);
+}
+
+static int send_to(shmc *s, const char *name, const char *text, uint64_t length, const char *lane) {
+    shmc_target t;
+    target(s, &t, name);
+    uint64_t key = lane ? shmc_hash(s, lane, strlen(lane)) : 0;
+    return shmc_send(s, &t, text, length, key, lane ? lane : "", lane ? (uint32_t)strlen(lane) : 0, 0);
+}
+
+static shmc_interest *interest_in(shmc *s, const char *const *channels, uint32_t n) {
+    shmc_target t[8];
+    for (uint32_t k = 0; k < n; k++)
+        target(s, &t[k], channels[k]);
+    return shmc_interest_new(s, t, n);
+}
+
+static const char *const ALL[] = {
+    "a",     "b",  "websocket.connect", "websocket.receive", "websocket.disconnect",
+    "s?one", "r!", "shmchan.dead"};
+
+static shmc *attach(void) {
+    uint64_t version;
+    shmc *s = NULL;
+    return shmc_attach(path, &version, &s) == SHMC_OK ? s : NULL;
+}
+
+/* Everything that a process does with a layer, once. */
+static void script(void) {
+    static char big[200000], buffer[300000];
+    shmc_message out[8];
+    uint32_t count;
+    uint64_t outbox;
+    shmc_target t, u;
+    shmc *s = attach();
+    if (!s)
+        _exit(3);
+    shmc_target queue;
+    target(s, &queue, "front!");
+    shmc_front_own(s, &queue);
+    shmc_group_add(s, "g", 1, "front!x", 7, 20, 100);
+    shmc_group_add(s, "g", 1, "b", 1, 20, 100);
+    shmc_group_add(s, "g", 1, "r!m", 3, 20, 100);
+    /* in: plain, in lanes across channels, behind a '!', single, long, and too many */
+    send_to(s, "a", "1", 1, NULL);
+    send_to(s, "websocket.receive", "2", 1, "front!x");
+    send_to(s, "websocket.disconnect", "3", 1, "front!x");
+    send_to(s, "s?one", "4", 1, NULL);
+    send_to(s, "r!v", "5", 1, NULL);
+    send_to(s, "b", big, sizeof big, NULL);
+    /* a connection with its reserved disconnect */
+    target(s, &t, "websocket.connect");
+    target(s, &u, "websocket.disconnect");
+    shmc_connection_open(s, &t, &u, shmc_hash(s, "front!y", 7), "front!y", 7, "hello", 5,
+                         "goodbye-code-order", 18, 0, 4);
+    send_to(s, "websocket.receive", "6", 1, "front!y");
+    /* out: at once, leased and committed with an outbox over all domains, requeued, dropped */
+    shmc_interest *i = interest_in(s, ALL, 7);
+    shmc_receive(s, i, 0, 2, buffer, sizeof buffer, out, &count);
+    for (int k = 0; k < 4; k++) {
+        if (shmc_lease(s, i, 0, buffer, sizeof buffer, out) != SHMC_OK)
+            break;
+        shmc_set_policy(s, out[0].reference, (uint32_t)k % 4);
+        if (k == 1) {
+            shmc_requeue(s, out[0].reference, 0);
+            continue;
+        }
+        if (k == 2) {
+            shmc_acknowledge(s, out[0].reference);
+            continue;
+        }
+        shmc_outbox_open(s, out[0].reference, &outbox);
+        const char *const names[] = {"a", "r!v", "front!x", "s?one", "b"};
+        for (int n = 0; n < 5; n++) {
+            target(s, &t, names[n]);
+            shmc_outbox_add(s, outbox, &t, "out", 3, 0, "", 0);
+        }
+        shmc_outbox_add_group(s, outbox, "g", 1, "group", 5);
+        if (k == 3 && shmc_outbox_drop(s, outbox) == SHMC_OK) {
+            shmc_outbox_open(s, out[0].reference, &outbox);
+            for (int n = 0; n < 9; n++) { /* more than an outbox holds by itself */
+                target(s, &t, names[n % 5]);
+                shmc_outbox_add(s, outbox, &t, "more", 4, 0, "", 0);
+            }
+        }
+        shmc_outbox_commit(s, outbox, 0);
+    }
+    uint32_t bell;
+    int fd;
+    if (shmc_bell_new(s, &bell, &fd) == SHMC_OK) {
+        const char *const own[] = {"front!"};
+        shmc_interest *f = interest_in(s, own, 1);
+        shmc_receive(s, f, 0, 8, buffer, sizeof buffer, out, &count);
+        target(s, &t, "front!x");
+        shmc_credit(s, &t, 1);
+        shmc_bell_arm(s, bell, f);
+        shmc_interest_free(f);
+        shmc_bell_free(s, bell);
+        close(fd);
+    }
+    shmc_lease(s, i, 1000000, buffer, sizeof buffer, out); /* in hand at the end */
+    shmc_interest_free(i);
+    shmc_connection_close(s, shmc_hash(s, "front!y", 7), 1000, 2);
+    shmc_group_discard(s, "g", 1, "b", 1);
+    int alone;
+    shmc_detach(s, &alone);
+    shared->finished = 1;
+}
+
+static void reap_only(void) {
+    shmc *s = attach(); /* attaching reaps */
+    if (!s)
+        _exit(3);
+    shmc_reap(s);
+    int alone;
+    shmc_detach(s, &alone);
+}
+
+/* A child that runs f, with its k-th point deadly (0: none). Returns its wait status; *pid while it is
+ * stopped. */
+static int child(void (*f)(void), long k, int deadly, pid_t *pid) {
+    pid_t p = fork();
+    if (p == 0) {
+        alarm(60);
+        fuse = k;
+        signal_ = deadly;
+        f();
+        _exit(0);
+    }
+    int status;
+    waitpid(p, &status, WUNTRACED);
+    if (pid)
+        *pid = p;
+    return status;
+}
+
+static shmc *fresh(void) {
+    shmc_options options = {.max_message_size = 400000,
+                            .expiry_ns = 60 * SECOND_NS,
+                            .group_expiry_ns = 60 * SECOND_NS,
+                            .capacity = 20};
+    options.memory = shmc_memory_minimum(&options);
+    unlink(path);
+    shmc *s;
+    if (shmc_create(path, &options, &s) != SHMC_OK) {
+        perror("points: no segment");
+        exit(2);
+    }
+    send_to(s, "a", "before", 6, NULL);
+    send_to(s, "websocket.receive", "before", 6, "front!z");
+    return s;
+}
+
+/* Every message that was queued is delivered, still there, or lost by a cause that is counted. */
+static void balance(shmc *s, long k, long j, const char *when) {
+    static shmc_channel_statistics rows[64];
+    uint32_t cursor = 0, count;
+    char text[300];
+    uint64_t in = 0, out = 0;
+    do {
+        shmc_channels(s, &cursor, 64, rows, &count);
+        for (uint32_t n = 0; n < count; n++) {
+            in += rows[n].sent;
+            out += rows[n].delivered + rows[n].pending + rows[n].dropped[SHMC_CAUSE_EXPIRED] +
+                   rows[n].dropped[SHMC_CAUSE_FLUSH];
+            out += rows[n].dropped[SHMC_CAUSE_CRASH] + rows[n].dropped[SHMC_CAUSE_GONE];
+        }
+    } while (count);
+    shmc_statistics g;
+    shmc_statistics_read(s, &g);
+    out += g.leased + g.dead_letters; /* a dead letter was sent once more */
+    snprintf(text, sizeof text, "%s: %llu came in, %llu are accounted for", when, (unsigned long long)in,
+             (unsigned long long)out);
+    /* Messages for a front that is dead are refused before they are queued and count as gone too: never more
+     * than were sent to it. */
+    if (out < in || out > in + 16)
+        fail("the books do not balance,", k, j, text);
+}
+
+/* After everybody is reaped: consistent, usable, balanced, and empty when it was emptied. */
+static void inspect(shmc *s, long k, long j) {
+    static char buffer[300000];
+    char text[300];
+    shmc_message out[8];
+    uint32_t count;
+    if (shmc_reap(s) < 0)
+        fail("reaping failed", k, j, "");
+    if (shmc_check(s, text, sizeof text) != SHMC_OK)
+        fail("after reaping:", k, j, text);
+    balance(s, k, j, "after reaping");
+    shmc_statistics g;
+    shmc_statistics_read(s, &g);
+    snprintf(text, sizeof text, "%d leases, %d outboxes, %d connections, %d processes", (int)g.leased,
+             (int)g.outboxes, (int)g.connections, (int)g.processes);
+    if (g.leased || g.outboxes || g.connections || g.processes != 1)
+        fail("somebody dead still has", k, j, text);
+    if (send_to(s, "a", "after", 5, "front!x") != SHMC_OK)
+        fail("no message can be sent", k, j, "");
+    shmc_interest *i = interest_in(s, ALL, 8);
+    for (int n = 0; n < 1000 && shmc_receive(s, i, 0, 8, buffer, sizeof buffer, out, &count) == SHMC_OK; n++)
+        ;
+    shmc_interest_free(i);
+    shmc_flush(s);
+    if (shmc_check(s, text, sizeof text) != SHMC_OK)
+        fail("after draining:", k, j, text);
+    balance(s, k, j, "after draining");
+    shmc_statistics_read(s, &g);
+    if (g.memory_used || g.pending || g.members)
+        fail("something is left", k, j, "");
+    int alone;
+    shmc_detach(s, &alone);
+    if (!alone)
+        fail("somebody is still attached", k, j, "");
+}
+
+static void expect_end(int status, long k, long j, const char *who) {
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        char text[100];
+        snprintf(text, sizeof text, "%s: status %x", who, status);
+        fail("unexpected end of", k, j, text);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) {
+        fprintf(stderr, "usage: points kill|reaper|stop STRIDE [OFFSET]\n");
+        return 2;
+    }
+    mode = argv[1];
+    long stride = atol(argv[2]), offset = argc > 3 ? atol(argv[3]) : 1, runs = 0, killed = 0, continued = 0;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    snprintf(path, sizeof path, "/dev/shm/shmchan-points-%d", getpid());
+    alarm(0);
+    shmc *s = fresh();
+    pid_t p = fork();
+    if (p == 0) {
+        counting = 1;
+        script();
+        _exit(0);
+    }
+    int status;
+    waitpid(p, &status, 0);
+    expect_end(status, 0, 0, "the script");
+    inspect(s, 0, 0);
+    for (long k = offset; k <= shared->total; k += stride) {
+        if (strcmp(mode, "reaper")) {
+            pid_t worker;
+            int stop = !strcmp(mode, "stop");
+            s = fresh();
+            status = child(script, k, stop ? SIGSTOP : SIGKILL, &worker);
+            if (stop && WIFSTOPPED(status)) {
+                status =
+                    child(reap_only, 0, 0,
+                          NULL); /* a neighbour comes and goes; if it needs the lock, it kills the holder */
+                expect_end(status, k, 0, "the neighbour");
+                send_to(s, "a", "meanwhile", 9, NULL);
+                kill(worker, SIGCONT);
+                waitpid(worker, &status, 0);
+                if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+                    killed++;
+                else {
+                    expect_end(status, k, 0, "the continued process");
+                    continued++;
+                }
+            }
+            runs++;
+            inspect(s, k, 0);
+            continue;
+        }
+        for (long j = 1;; j++) {
+            s = fresh();
+            child(script, k, SIGKILL, NULL);
+            status = child(reap_only, j, SIGKILL, NULL);
+            int last = WIFEXITED(status);
+            runs++;
+            inspect(s, k, j);
+            if (last)
+                break;
+        }
+    }
+    unlink(path);
+    printf("%s: %ld points at %d places, every %ld-th: %ld runs", mode, shared->total, shared->lines, stride,
+           runs);
+    if (!strcmp(mode, "stop"))
+        printf(", %ld killed inside a section, %ld continued", killed, continued);
+    printf(", no violation\n");
+    return 0;
+}
