@@ -4,6 +4,7 @@ A server as a user has it: ``shmchan run`` in a process of its own, with a segme
 Whatever it prints goes to a file, which is polled under a watchdog, and shown when something does not come.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -188,6 +189,12 @@ class Server:
     def press_ctrl_c(self) -> None:
         """SIGINT for the whole process group, as the terminal does it."""
         os.killpg(self.process.pid, signal.SIGINT)
+
+    def terminate_every_process(self) -> None:
+        """SIGTERM for each process, as systemd does it for a service."""
+        for process in [psutil.Process(self.process.pid), *self._living()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
 
     def wait(self) -> int:
         """Its exit code, once it has one."""

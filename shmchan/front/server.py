@@ -184,6 +184,12 @@ def run_front(layer: BaseChannelLayer, sockets: list[socket.socket], config: Fro
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # one descriptor per client; the usual 1024 are soon used up
     front = Front(layer, sockets, config)
+
+    def stop() -> None:
+        """Only once: systemd tells every process of a service, and then the supervisor tells us too. To hurry it has SIGKILL."""
+        if not front.stopping:
+            front.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        front.loop.add_signal_handler(number, front.stop)
+        front.loop.add_signal_handler(number, stop)
     return front.run(ready)

@@ -79,11 +79,15 @@ def test_the_banner_says_where_and_with_what(server: StartServer) -> None:
     assert len(running.children("front")) == 1
 
 
-def test_stopping_closes_websockets_with_1012_and_their_disconnect_is_consumed(server: StartServer) -> None:
+@pytest.mark.parametrize("everybody", [False, True], ids=["supervisor", "everybody"])
+def test_stopping_closes_websockets_with_1012_and_their_disconnect_is_consumed(server: StartServer, everybody: bool) -> None:
     running = server("--workers", "1")
     with websocket(running, "/here") as client:
         assert echo(client, "hello") == "hello"
-        running.send_signal(signal.SIGTERM)
+        if everybody:
+            running.terminate_every_process()
+        else:
+            running.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             client.recv(timeout=WATCHDOG)
     assert closed.value.rcvd is not None
