@@ -128,6 +128,12 @@ class HeadReader:
             self.head = self._read_head()
         return start + len(piece)
 
+    def clear(self) -> None:
+        """Let go of what was read; the reader is of no use afterwards."""
+        self._raw = self._target = b""
+        self._headers = []
+        self.head = None
+
     # httptools calls these while it is fed ---------------------------------------------------------------------------------
 
     def on_url(self, piece: bytes) -> None:

@@ -337,6 +337,9 @@ class HTTPConnection:
         self._write("upgraded")
         self._deadline = None
         rest, self._buffer = self._buffer, b""
+        # A WebSocket may live for days, and nobody asks for its head again.
+        self._head = None
+        self._head_reader.clear()
         return rest
 
     def shut_down(self, now: float) -> None:

@@ -92,6 +92,30 @@ def test_a_body_up_to_a_mebibyte_comes_whole() -> None:
         assert "body_channel" not in message
 
 
+def test_a_client_that_sends_far_ahead_is_not_read() -> None:
+    with Server() as server, server.client() as client:
+        client.send(GET)
+        request = server.take("http.request")[0]
+        ahead = b"".join(b"GET /%04d HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n" % (number, b"x" * 2000) for number in range(60))
+        client.send(ahead)
+        (connection,) = server.front.bridge.connections
+        server.wait_for(lambda: not connection._reading)
+        server.consumers["http.request"] = hello
+        server.layer.send(request["reply_channel"], {"status": 200, "content": b"first"})
+        assert client.response().body == b"first"
+        assert [client.response().body for _ in range(60)] == [b"hello"] * 60
+        server.wait_for(lambda: connection._reading)
+
+
+def test_a_body_that_nobody_reads_is_given_up() -> None:
+    with Server(layer={"capacity": 2}, body_timeout=0.1) as server, server.client() as client:
+        client.socket.settimeout(20)
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + bytes(3_000_000))
+        assert client.response().status == 503
+        assert server.counted("timeout.receive") == 1
+        assert len(server.take("http.disconnect")) == 1
+
+
 def read_body(server: Server, message: Message) -> bytes:
     body: bytes = message["body"]
     while True:
