@@ -150,14 +150,17 @@ def test_statistics_count_what_was_sent_and_what_waits(layer: BaseChannelLayer) 
 
 
 def test_statistics_of_an_unused_channel_are_zero(layer: BaseChannelLayer) -> None:
-    assert layer.channel_statistics("never").items() >= {
-        "messages_count": 0,
-        "messages_count_per_second": 0,
-        "messages_pending": 0,
-        "messages_max_age": 0,
-        "channel_full_count": 0,
-        "channel_full_count_per_second": 0,
-    }.items()
+    assert (
+        layer.channel_statistics("never").items()
+        >= {
+            "messages_count": 0,
+            "messages_count_per_second": 0,
+            "messages_pending": 0,
+            "messages_max_age": 0,
+            "channel_full_count": 0,
+            "channel_full_count_per_second": 0,
+        }.items()
+    )
 
 
 def test_statistics_count_how_often_a_channel_was_full(make_layer: MakeLayer) -> None:

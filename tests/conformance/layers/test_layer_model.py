@@ -4,13 +4,23 @@ Any sequence of operations does to a layer what it does to a plain model of one,
 The model is the reference for order, capacity, groups and lanes; what it leaves out (waiting, expiry, ports) has its own tests.
 """
 
+import itertools
 from collections import deque
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from shmchan.layers.base import BaseChannelLayer, Lease, Outbox
 
@@ -44,6 +54,7 @@ class LayerMachine(RuleBasedStateMachine):
         self.queues: dict[str, deque[tuple[str, Any]]] = {name: deque() for name in READABLE}
         self.lanes: dict[str, deque[tuple[str, Any]]] = {key: deque() for key in KEYS}
         self.busy: set[str] = set()
+        self.serial = itertools.count()
         self.groups: dict[str, set[str]] = {"g": set(), "h": set()}
 
     # --- what the model says
@@ -69,16 +80,18 @@ class LayerMachine(RuleBasedStateMachine):
             assert not full
             self.queue(channel).append((channel, value))
 
-    @rule(channel=st.sampled_from(WEBSOCKET), key=st.sampled_from(KEYS), value=st.integers(0, 1000))
-    def send_keyed(self, channel: str, key: str, value: int) -> None:
-        full = self.full(channel)
-        try:
-            self.layer.send(channel, {"reply_channel": key, "value": value})
-        except self.layer.ChannelFull:
-            assert full
-        else:
-            assert not full
-            self.lanes[key].append((channel, value))
+    @rule(channel=st.sampled_from(WEBSOCKET), key=st.sampled_from(KEYS), count=st.integers(1, 3))
+    def send_keyed(self, channel: str, key: str, count: int) -> None:
+        for _ in range(count):
+            full = self.full(channel)
+            value = next(self.serial)
+            try:
+                self.layer.send(channel, {"reply_channel": key, "value": value})
+            except self.layer.ChannelFull:
+                assert full
+            else:
+                assert not full
+                self.lanes[key].append((channel, value))
 
     @rule(channels=st.lists(st.sampled_from(READABLE), min_size=1, max_size=4, unique=True))
     def receive(self, channels: list[str]) -> None:
@@ -90,13 +103,13 @@ class LayerMachine(RuleBasedStateMachine):
         assert channel.partition("!")[0] in [name.rstrip("!") for name in channels]
         assert self.queue(channel).popleft() == (channel, message["value"])
 
-    @rule(target=leases, channels=st.lists(st.sampled_from(WEBSOCKET), min_size=1, max_size=2, unique=True))
+    @rule(target=leases, channels=st.sampled_from([WEBSOCKET, WEBSOCKET, *([name] for name in WEBSOCKET)]))
     def lease(self, channels: list[str]) -> Any:
         lease = self.layer.lease(channels, 0)
         heads = {key: lane[0] for key, lane in self.lanes.items() if lane and key not in self.busy and lane[0][0] in channels}
         if lease is None:
             assert not heads
-            return None
+            return multiple()
         key = lease.content["reply_channel"]
         assert heads[key] == (lease.channel, lease.content["value"])
         self.lanes[key].popleft()
@@ -104,9 +117,7 @@ class LayerMachine(RuleBasedStateMachine):
         return lease
 
     @rule(lease=consumes(leases), channel=st.sampled_from(PLAIN + LOCAL), count=st.integers(0, 5))
-    def commit(self, lease: Lease | None, channel: str, count: int) -> None:
-        if lease is None:
-            return
+    def commit(self, lease: Lease, channel: str, count: int) -> None:
         group = count == 5
         count = 0 if group else count
         outbox = Outbox()
@@ -133,9 +144,7 @@ class LayerMachine(RuleBasedStateMachine):
         self.busy.discard(lease.content["reply_channel"])
 
     @rule(lease=consumes(leases))
-    def requeue(self, lease: Lease | None) -> None:
-        if lease is None:
-            return
+    def requeue(self, lease: Lease) -> None:
         self.layer.requeue(lease)
         key = lease.content["reply_channel"]
         self.lanes[key].appendleft((lease.channel, lease.content["value"]))
