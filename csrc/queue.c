@@ -334,3 +334,7 @@ int shmc_send(shmc *s, shmc_target *t, const void *payload, uint64_t length, uin
         pool_release(s, index);
     return RESULT(s, r);
 }
+
+int shmc_put(shmc *s, shmc_target *t, const void *payload, uint64_t length) {
+    return shmc_send(s, t, payload, length, 0, NULL, 0, 0);
+}

@@ -15,12 +15,17 @@ struct entry {
     shmc_target target;
 };
 
+enum { TAKE_BUFFER = 64 << 10 };
+
 struct shmc_interest {
     struct shmc *s;
     uint32_t count, waiter;
     uint32_t cursor;
     int luck;         /* of spinning before parking */
     uint32_t domains; /* bit set of those asked for */
+    int status;       /* of the last shmc_take, with what it took */
+    shmc_message last;
+    char *buffer;
     uint64_t summary[DOMAINS];
     uint64_t bits[DOMAINS][READY_WORDS];
     struct entry entries[];
@@ -59,8 +64,10 @@ shmc_interest *shmc_interest_new(shmc *s, shmc_target *targets, uint32_t count) 
     if (usable(s) != SHMC_OK)
         return NULL;
     shmc_interest *i = calloc(1, sizeof *i + count * sizeof *i->entries);
-    if (!i)
+    if (!i || !(i->buffer = malloc(TAKE_BUFFER))) {
+        free(i);
         return NULL;
+    }
     i->s = s;
     i->count = count;
     i->luck = 8;
@@ -77,6 +84,7 @@ void shmc_interest_free(shmc_interest *i) {
         return;
     if (i->waiter && usable(i->s) == SHMC_OK)
         waiter_release(i->s, i->waiter);
+    free(i->buffer);
     free(i);
 }
 
@@ -326,6 +334,22 @@ int shmc_receive(shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_t limit,
         out[k].reference = 0;
     }
     return RESULT(s, r);
+}
+
+int64_t shmc_take(shmc *s, shmc_interest *i, uint64_t timeout_ns) {
+    uint32_t count;
+    i->status = shmc_receive(s, i, timeout_ns, 1, i->buffer, TAKE_BUFFER, &i->last, &count);
+    return i->status == SHMC_OK && i->last.brief != UINT64_MAX ? (int64_t)i->last.brief : -1;
+}
+
+char *shmc_interest_buffer(shmc_interest *i, uint64_t *capacity) {
+    *capacity = TAKE_BUFFER;
+    return i->buffer;
+}
+
+int shmc_interest_last(shmc_interest *i, shmc_message *out) {
+    *out = i->last;
+    return i->status;
 }
 
 int shmc_lease(shmc *s, shmc_interest *i, uint64_t timeout_ns, void *buffer, uint64_t capacity,

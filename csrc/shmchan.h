@@ -190,6 +190,8 @@ uint64_t shmc_hash(shmc *s, const char *bytes, uint64_t length);
  * sent; after it, all of it. */
 int shmc_send(shmc *s, shmc_target *target, const void *payload, uint64_t length, uint64_t key,
               const char *address, uint32_t address_length, uint32_t order);
+/* shmc_send without a key and an address. */
+int shmc_put(shmc *s, shmc_target *target, const void *payload, uint64_t length);
 /* Count messages to this target that were dropped outside of the core. */
 int shmc_count_drop(shmc *s, shmc_target *target, uint32_t cause, uint64_t count);
 
@@ -207,6 +209,12 @@ void shmc_interest_free(shmc_interest *interest);
  * shmc_free each. Death: what was taken and not returned is dropped and counted as a crash. */
 int shmc_receive(shmc *s, shmc_interest *interest, uint64_t timeout_ns, uint32_t limit, void *buffer,
                  uint64_t capacity, shmc_message *out, uint32_t *count);
+/* shmc_receive of one message into the interest's own buffer (shmc_interest_buffer). Returns what `brief` of
+ * shmc_message says, if that is all there is to say; else -1, and shmc_interest_last has the status and the
+ * message. */
+int64_t shmc_take(shmc *s, shmc_interest *interest, uint64_t timeout_ns);
+char *shmc_interest_buffer(shmc_interest *interest, uint64_t *capacity);
+int shmc_interest_last(shmc_interest *interest, shmc_message *out);
 /* Take one message and keep it known as in this process's hands: LEASED, until committed, acknowledged or
  * requeued. Its lane rests meanwhile. Returns as shmc_receive; on SHMC_BIG it is leased all the same. Death:
  * the lease's policy is applied by the reaper. */

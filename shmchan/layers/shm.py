@@ -13,6 +13,7 @@ import re
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ import msgspec
 
 from shmchan import names
 from shmchan._core import ffi, lib
+from shmchan._plain import is_plain
 from shmchan.exceptions import ChannelFull, InstanceRunning, LayerClosed, NoInstance, SegmentCorrupt, SegmentVersion, ShmchanError
 from shmchan.layers import instance, wire
 from shmchan.layers.base import (
@@ -52,6 +54,8 @@ _REMEMBERED = 10_000
 _POLICY = {"drop": 0, "notify": 1, "redeliver": 2, "dead_letter": 3}
 _DOMAINS = {"!": lib.SHMC_REPLY, "?": lib.SHMC_SINGLE}
 log = logging.getLogger("shmchan.layer")
+encode_plain = msgspec.msgpack.Encoder().encode  # the hot paths name what they call once
+put, take = lib.shmc_put, lib.shmc_take
 
 OK, EMPTY, FULL, TOO_LARGE, INTERRUPTED, GONE = (
     lib.SHMC_OK,
@@ -83,7 +87,7 @@ class NotEnoughMemory(ShmchanError):
 class Receiver:
     """The channels that one thread receives on, resolved, and the buffer that what comes is copied to."""
 
-    __slots__ = ("batch", "buffer", "count", "interest", "names", "out", "view")
+    __slots__ = ("__weakref__", "batch", "buffer", "busy", "count", "interest", "names", "out", "taken", "view")
 
     def __init__(self, layer: "ShmChannelLayer", channels: Sequence[str], batch: int = 1) -> None:
         targets = ffi.new("shmc_target[]", len(channels))
@@ -96,6 +100,9 @@ class Receiver:
         self.out = ffi.new("shmc_message[]", batch)
         self.count = ffi.new("uint32_t *")
         self.interest = layer.new_interest(targets, len(channels))
+        self.taken = memoryview(ffi.buffer(lib.shmc_interest_buffer(self.interest, ffi.new("uint64_t *")), BUFFER))
+        self.busy = False
+        layer.receivers.add(self)
 
 
 class _Threads(threading.local):
@@ -155,9 +162,10 @@ class ShmChannelLayer(BaseChannelLayer):
         self._interests: list[Any] = []
         self._lock = threading.Lock()
         self._targets: dict[str, Any] = {}
+        self._plain: dict[str, Any] = {}  # those of channels that know no order
+        self.receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()
         self._parallel: set[str] = set()
         self._ports: list[ShmPort] = []
-        self._receiving = 0
 
     @classmethod
     def attach(cls, name: str | None = None) -> Self:
@@ -284,10 +292,10 @@ class ShmChannelLayer(BaseChannelLayer):
             port.close()
         self._handle = ffi.NULL
         deadline = time.monotonic() + 5
-        while self._receiving and time.monotonic() < deadline:
+        while (waiting := any(receiver.busy for receiver in [*self.receivers])) and time.monotonic() < deadline:
             lib.shmc_interrupt(handle)
             time.sleep(0.001)
-        if not self._receiving:
+        if not waiting:
             for interest in interests:
                 lib.shmc_interest_free(interest)
         self._handle = handle
@@ -328,7 +336,10 @@ class ShmChannelLayer(BaseChannelLayer):
             self.fill_target(target, channel)
             if len(self._targets) >= _REMEMBERED:
                 self._targets.clear()
+                self._plain.clear()
             self._targets[channel] = target
+            if not channel.startswith("websocket."):
+                self._plain[channel] = target
         return target
 
     def new_interest(self, targets: Any, count: int) -> Any:
@@ -384,10 +395,17 @@ class ShmChannelLayer(BaseChannelLayer):
     # --- applications
 
     def send(self, channel: str, message: Message) -> None:
-        target = self.target(channel)
-        payload = self.encode(message, channel)
-        key = lane_key(channel, message)
-        self._send(channel, target, payload, key)
+        try:
+            target = self._plain[channel]
+        except (KeyError, TypeError):
+            target = None
+        if target is None or not is_plain(message):
+            self._send(channel, self.target(channel), self.encode(message, channel), lane_key(channel, message))
+            return
+        payload = encode_plain(message)
+        status = put(self._handle, target, payload, len(payload))
+        if status:
+            self._refuse(status, channel, target, len(payload))
 
     def send_encoded(self, channel: str, payload: bytes, key: str | None = None) -> None:
         self._send(channel, self.target(channel), payload, key)
@@ -413,29 +431,21 @@ class ShmChannelLayer(BaseChannelLayer):
             self.fail(status)
 
     def receive(self, channels: Sequence[str], block: bool = False) -> tuple[str, Message] | tuple[None, None]:
-        receiver = self._receiver(channels)
+        try:
+            receiver = self._threads.receivers[tuple(channels) if type(channels) is list else channels]  # type: ignore[index]
+        except (KeyError, TypeError):
+            receiver = self._receiver(channels)
         while True:
-            self._receiving += 1
-            try:
-                status = lib.shmc_receive(
-                    self._handle,
-                    receiver.interest,
-                    FOREVER if block else 0,
-                    1,
-                    receiver.buffer,
-                    BUFFER,
-                    receiver.out,
-                    receiver.count,
-                )
-            finally:
-                self._receiving -= 1
-            if status == OK:
-                brief = receiver.out[0].brief
-                if brief <= 1 << 50:
-                    return receiver.names[brief >> 40], wire.decode(receiver.view[: brief & _BRIEF])
+            receiver.busy = block
+            brief = take(self._handle, receiver.interest, FOREVER if block else 0)
+            receiver.busy = False
+            if brief >= 0:
+                if brief <= _BRIEF:
+                    return receiver.names[0], wire.decode(receiver.taken[:brief])
+                return receiver.names[brief >> 40], wire.decode(receiver.taken[: brief & _BRIEF])
+            status = lib.shmc_interest_last(receiver.interest, receiver.out)
             if status in (OK, BIG):
-                channel, message = self.render(receiver, receiver.out[0])
-                return channel, message
+                return self.render(receiver, receiver.out[0], receiver.taken)
             if status not in (EMPTY, INTERRUPTED):
                 self.fail(status)
             if not block and status == EMPTY:
@@ -476,7 +486,7 @@ class ShmChannelLayer(BaseChannelLayer):
             lib.shmc_bell_free(self._handle, bell[0])
             self.free_interest(receiver.interest)
 
-    def render(self, receiver: Receiver, out: Any) -> tuple[str, Message]:
+    def render(self, receiver: Receiver, out: Any, view: memoryview | None = None) -> tuple[str, Message]:
         """What came, with its full name: of a ``!`` channel, a notice of a worker's death, or a dead letter too."""
         channel = receiver.names[out.entry]
         if out.reference:  # it did not fit into the buffer
@@ -486,7 +496,7 @@ class ShmChannelLayer(BaseChannelLayer):
             lib.shmc_free(self._handle, out.reference)
             data = memoryview(ffi.buffer(buffer))
         else:
-            data = receiver.view[out.offset : out.offset + out.address_length + out.length]
+            data = (receiver.view if view is None else view)[out.offset : out.offset + out.address_length + out.length]
         return self._rendered(channel, out, data)
 
     def _rendered(self, channel: str, out: Any, data: memoryview) -> tuple[str, Message]:
@@ -655,11 +665,9 @@ class ShmChannelLayer(BaseChannelLayer):
         end = time.monotonic() + timeout
         wait = int(timeout * _SECOND)
         while True:
-            self._receiving += 1
-            try:
-                status = lib.shmc_lease(self._handle, receiver.interest, max(0, wait), receiver.buffer, BUFFER, receiver.out)
-            finally:
-                self._receiving -= 1
+            receiver.busy = True
+            status = lib.shmc_lease(self._handle, receiver.interest, max(0, wait), receiver.buffer, BUFFER, receiver.out)
+            receiver.busy = False
             if status in (OK, BIG):
                 return self._leased(receiver, receiver.out[0], status == BIG)
             if status not in (EMPTY, INTERRUPTED):
