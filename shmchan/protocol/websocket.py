@@ -216,7 +216,11 @@ class WebSocketConnection:
         if self.finished:
             return
         self._heard = now
-        self._pinged = False
+        if self._pinged:
+            # What the ping waited for. The next one is due an interval from here, not when its answer would have been late.
+            self._pinged = False
+            if self.state is State.OPEN and self._ping_interval is not None:
+                self._deadline = now + self._ping_interval
         for kind, payload in self._parser.feed(data):
             if kind == WHOLE_TEXT and not self._message_kind and self.state is State.OPEN:
                 self._events.append(TextReceived(payload.decode()))
@@ -422,8 +426,8 @@ class WebSocketConnection:
         """
         When to call :meth:`handle_timeout`, or None.
 
-        Receiving data does not move it: it stays until it is reached or the state changes, so that a timer that is armed for it
-        need not be touched.
+        Receiving data does not move it, except the first after a ping: it stays until it is reached or the state changes, so that
+        a timer that is armed for it need not be touched.
         """
         return self._deadline
 

@@ -108,8 +108,7 @@ def test_a_client_that_sends_far_ahead_is_not_read() -> None:
 
 
 def test_a_body_that_nobody_reads_is_given_up() -> None:
-    with Server(layer={"capacity": 2}, body_timeout=0.1) as server, server.client() as client:
-        client.socket.settimeout(20)
+    with Server(layer={"channel_capacity": {"http.request.body*": 2}}, body_timeout=0.7) as server, server.client() as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + bytes(3_000_000))
         assert client.response().status == 503
         assert server.counted("timeout.receive") == 1
@@ -276,7 +275,7 @@ def test_head_has_the_length_and_no_body() -> None:
 
 
 def test_a_full_http_request_is_a_503_and_the_connection_lives() -> None:
-    with Server({"http.request": hello}, layer={"capacity": 2}) as server:
+    with Server({"http.request": hello}, layer={"channel_capacity": {"http.request": 2}}) as server:
         server.pause()
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(server.client()) for _ in range(3)]
@@ -331,7 +330,7 @@ def test_the_http_timeout_ends_with_the_first_answer() -> None:
         assert release.wait(20)
         server.reply(message, {"content": b"b"})
 
-    with Server({"http.request": slow}, http_timeout=1.0) as server, server.client() as client:
+    with Server({"http.request": slow}) as server, server.client() as client:
         client.send(GET)
         client.head()
         (connection,) = server.front.bridge.connections
@@ -352,7 +351,7 @@ def test_malformed_requests_are_answered_and_counted() -> None:
 
 
 def test_a_slow_head_is_a_408() -> None:
-    with Server(head_timeout=0.05) as server, server.client() as client:
+    with Server(head_timeout=0.5) as server, server.client() as client:
         client.send(b"GET / HT")
         assert client.response().status == 408
 
