@@ -108,7 +108,10 @@ def test_a_client_that_sends_far_ahead_is_not_read() -> None:
 
 
 def test_a_body_that_nobody_reads_is_given_up() -> None:
-    with Server(layer={"channel_capacity": {"http.request.body*": 2}}, body_timeout=0.7) as server, server.client() as client:
+    with (
+        Server(layer={"channel_capacity": {"http.request.body*": 2}}, body_timeout=0.7, receive_timeout=0.2) as server,
+        server.client() as client,
+    ):
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + bytes(3_000_000))
         assert client.response().status == 503
         assert server.counted("timeout.receive") == 1
