@@ -116,7 +116,10 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self.bridge.connections.discard(self)
-        self.pay()
+        try:
+            self.pay()
+        except LayerError as error:
+            self.bridge.fail(error)
         self._front.connection_gone()
 
     # For exchanges and sessions ---------------------------------------------------------------------------------------------
@@ -198,7 +201,10 @@ class Connection(asyncio.Protocol):
         """The front stops: finish what runs, and begin nothing."""
         now = self._loop.time()
         if isinstance(self._exchange, WebSocketSession):
-            self._exchange.shut_down()
+            try:
+                self._exchange.shut_down()
+            except LayerError as error:
+                self.bridge.fail(error)
         elif self._protocol is self.http:
             self.http.shut_down(now)
         self.update(now)

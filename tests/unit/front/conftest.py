@@ -1,4 +1,4 @@
-"""Every test of the front runs over both channel layers."""
+"""The tests of the front that need a channel layer run over both."""
 
 import itertools
 import os
@@ -18,9 +18,9 @@ def _shared(**options: Any) -> ShmChannelLayer:
     return ShmChannelLayer(name=f"front-{os.getpid()}-{next(_serial)}", memory=64 << 20, **options)
 
 
-@pytest.fixture(params=["memory", "shm"], autouse=True)
+@pytest.fixture(params=["memory", "shm"])
 def layer_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which layer `Server` stands on; a test that needs none runs twice, which costs nothing."""
+    """Which layer `Server` stands on."""
     kind: str = request.param
     monkeypatch.setattr(Server, "make_layer", staticmethod(InMemoryChannelLayer if kind == "memory" else _shared))
     return kind

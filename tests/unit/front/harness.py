@@ -84,7 +84,7 @@ class Server:
                 self._paused.set()
                 self.consuming.wait(0.05)
                 continue
-            lease = self.layer.lease(self._channels, 0.05)
+            lease = self.layer.lease(self._channels, 0.02)
             if lease is None:
                 continue
             with self.changed:

@@ -9,6 +9,8 @@ import pytest
 
 from .harness import Message, Server
 
+pytestmark = pytest.mark.usefixtures("layer_kind")
+
 GET = b"GET /hello%20w%C3%B6rld?a=1&b=%20 HTTP/1.1\r\nHost: example.org\r\nX-One: 1\r\nx_drop: 1\r\nX-One:  2\r\n\r\n"
 
 

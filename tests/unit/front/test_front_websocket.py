@@ -8,6 +8,8 @@ import pytest
 
 from .harness import Message, Server, frame, handshake
 
+pytestmark = pytest.mark.usefixtures("layer_kind")
+
 
 def test_connect_receive_and_disconnect_have_the_keys_of_the_draft() -> None:
     with Server() as server, server.client() as client:
