@@ -194,6 +194,8 @@ struct slot {
     int32_t pid;
     uint32_t spare;
     uint64_t start_time;
+    uint64_t
+        stashed; /* bytes of messages that are read, to be freed together; its own, added to atomically */
     uint64_t listening[READY_WORDS]; /* its own; read as a hint */
 };
 
@@ -464,6 +466,8 @@ uint64_t process_start_time(int32_t pid);
 int pool_allocate(struct shmc *s, uint64_t length, uint32_t *out);
 int pool_share(struct shmc *s, uint32_t from, uint32_t *out);
 void pool_release(struct shmc *s, uint32_t descriptor);
+void pool_release_all(struct shmc *s, const uint32_t *descriptors, uint32_t count);
+uint64_t pool_footprint(struct shmc *s, const struct descriptor *d);
 void pool_release_if(struct shmc *s, uint64_t reference, uint32_t owner);
 void pool_write(struct shmc *s, uint32_t descriptor, uint64_t offset, const void *bytes, uint64_t length);
 void pool_read(struct shmc *s, const struct descriptor *d, uint64_t offset, void *bytes, uint64_t length);

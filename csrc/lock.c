@@ -13,7 +13,7 @@
 
 #include "internal.h"
 
-enum { TRIES = 40, PAUSES = 8 };
+enum { TRIES = 16, PAUSES = 40 };
 #define LOCK_SLICE_NS 50000000ull
 #ifndef PATIENCE_NS /* how long one holder may stay inside before it is looked at; tests shorten it */
 #define PATIENCE_NS SECOND_NS
@@ -132,11 +132,12 @@ static int lock_slowly(struct shmc *s, struct domain *d) {
 
 void lock(struct shmc *s, uint32_t domain) {
     struct domain *d = &s->domains[domain];
-    int r = EBUSY;
-    for (int i = 0; i < TRIES && r == EBUSY; i++) {
-        r = pthread_mutex_trylock(&d->mutex);
-        for (int k = 0; r == EBUSY && k < PAUSES; k++)
+    int r = pthread_mutex_trylock(&d->mutex);
+    for (int i = 0; r == EBUSY && i < TRIES; i++) {
+        /* Only read until it looks free: trying takes the cache line away from the holder. */
+        for (int k = 0; k < PAUSES && holder_of(d); k++)
             relax();
+        r = pthread_mutex_trylock(&d->mutex);
     }
     if (r == EBUSY)
         r = lock_slowly(s, d);

@@ -346,8 +346,11 @@ static uint32_t flush(struct shmc *s, uint64_t ref, const uint64_t *items, uint3
         for (; k < count && k < last && !blocked; k++) {
             struct descriptor *d = descriptor_at(s, reference_index(items[k]));
             if (d->domain != domain) {
-                if (HINT(d->generation) == reference_generation(items[k]))
+                if (HINT(d->generation) == reference_generation(items[k])) {
+                    if (d->domain < SHMC_WORK || d->domain > SHMC_REPLY)
+                        poison(s);
                     break; /* next round, under its own lock */
+                }
                 continue;
             }
             enum verdict v = settle(s, domain, ref, items[k], deadline_ns, &kicks, expired, &expired_count);

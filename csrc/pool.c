@@ -239,10 +239,10 @@ int pool_share(struct shmc *s, uint32_t from, uint32_t *out) {
     return SHMC_OK;
 }
 
-static void release(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {
+/* POOL is held, and let go of now and then where the payload is long. */
+static void release_locked(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {
     struct descriptor *d = descriptor_at(s, index);
     struct pool *p = s->pool;
-    lock(s, SHMC_POOL);
     uint32_t rounds = 0, steps = 0;
     while (d->generation == generation && d->state == HELD && d->owner == owner && d->payload) {
         struct block *b = block_at(s, d->payload);
@@ -277,12 +277,37 @@ static void release(struct shmc *s, uint32_t index, uint32_t generation, uint32_
         SET(s, SHMC_POOL, d->state, FREE);
         SET(s, SHMC_POOL, p->used_bytes, p->used_bytes - sizeof *d);
     }
+}
+
+static void release(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {
+    lock(s, SHMC_POOL);
+    release_locked(s, index, generation, owner);
+    unlock(s, SHMC_POOL);
+}
+
+/* Free several that this process holds, in one section. */
+void pool_release_all(struct shmc *s, const uint32_t *descriptors, uint32_t count) {
+    lock(s, SHMC_POOL);
+    for (uint32_t k = 0; k < count; k++) {
+        release_locked(s, descriptors[k], descriptor_at(s, descriptors[k])->generation, s->slot_reference);
+        commit(s, SHMC_POOL);
+    }
     unlock(s, SHMC_POOL);
 }
 
 /* Free what this process holds. */
 void pool_release(struct shmc *s, uint32_t index) {
     release(s, index, HINT(descriptor_at(s, index)->generation), s->slot_reference);
+}
+
+/* Bytes that freeing a HELD message gives back; 0 for a payload that is long or shared, which is not worth
+ * keeping. */
+uint64_t pool_footprint(struct shmc *s, const struct descriptor *d) {
+    struct block *b = block_at(s, d->payload);
+    uint32_t class_ = d->payload ? HINT(chunk_at(s, d->payload / CELLS)->class_) : 0;
+    if (!class_ || class_ > 5 || b->next || HINT(b->references) != 1)
+        return 0;
+    return ((uint64_t)CELL << (class_ - 1)) + sizeof *d;
 }
 
 /* Free it if it is still that one, held by `owner`. */

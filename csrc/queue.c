@@ -290,6 +290,25 @@ int prepare_descriptor(struct shmc *s, shmc_target *t, const void *payload, uint
     return SHMC_OK;
 }
 
+/* Look again under the lock, after clearing away what has expired; counts. */
+static int still_full(struct shmc *s, shmc_target *t) {
+    uint32_t expired[SWEEP];
+    struct kicks kicks = {0};
+    lock(s, t->domain);
+    uint32_t channel = target_channel(s, t);
+    commit(s, t->domain);
+    uint32_t n = channel ? sweep_expired(s, t->domain, channel, now_ns(), expired, SWEEP, &kicks) : 0;
+    int full =
+        channel && channel_at(s, channel)->count >= t->capacity && !(channel_at(s, channel)->flags & DEAD);
+    if (full)
+        count_drop(s, t->domain, channel, SHMC_CAUSE_FULL, 1);
+    unlock(s, t->domain);
+    kick(s, &kicks);
+    for (uint32_t k = 0; k < n; k++)
+        pool_release(s, expired[k]);
+    return full;
+}
+
 int shmc_send(shmc *s, shmc_target *t, const void *payload, uint64_t length, uint64_t key,
               const char *address, uint32_t address_length, uint32_t order) {
     REQUIRE(s);
@@ -298,6 +317,9 @@ int shmc_send(shmc *s, shmc_target *t, const void *payload, uint64_t length, uin
         return RESULT(s, SHMC_TOO_LARGE);
     }
     uint32_t index, expired[SWEEP], expired_count = 0;
+    if (t->channel && !t->virtual_hash && HINT(channel_at(s, t->channel)->count) >= t->capacity &&
+        still_full(s, t)) /* before anything is copied */
+        return RESULT(s, SHMC_FULL);
     int r = prepare_descriptor(s, t, payload, length, key, address, address_length, &index);
     if (r != SHMC_OK) {
         if (r == SHMC_NO_MEMORY)

@@ -15,7 +15,7 @@ struct entry {
     shmc_target target;
 };
 
-enum { TAKE_BUFFER = 64 << 10 };
+enum { TAKE_BUFFER = 64 << 10, STASH = 16 };
 
 struct shmc_interest {
     struct shmc *s;
@@ -26,6 +26,8 @@ struct shmc_interest {
     int status;       /* of the last shmc_take, with what it took */
     shmc_message last;
     char *buffer;
+    uint32_t stash[STASH], stash_count; /* read, to be freed in one section */
+    uint64_t stash_bytes;
     uint64_t summary[DOMAINS];
     uint64_t bits[DOMAINS][READY_WORDS];
     struct entry entries[];
@@ -79,9 +81,37 @@ shmc_interest *shmc_interest_new(shmc *s, shmc_target *targets, uint32_t count) 
     return i;
 }
 
+/* Messages that were read are freed several at a time, and before this process waits: the pool's lock is the
+ * busiest. They are HELD meanwhile, and no longer count as used (shmc_statistics_read). */
+static void stash_flush(struct shmc *s, shmc_interest *i) {
+    if (!i->stash_count)
+        return;
+    pool_release_all(s, i->stash, i->stash_count);
+    __atomic_fetch_sub(&slot_at(s, s->slot)->stashed, i->stash_bytes, __ATOMIC_RELAXED);
+    i->stash_count = 0;
+    i->stash_bytes = 0;
+}
+
+static void stash(struct shmc *s, shmc_interest *i, uint32_t index) {
+    struct descriptor *d = descriptor_at(s, index);
+    uint64_t bytes = pool_footprint(s, d);
+    if (!bytes) {
+        pool_release(s, index);
+        return;
+    }
+    PUT(d->number, 0); /* it has arrived: from here on its loss is none */
+    i->stash[i->stash_count++] = index;
+    i->stash_bytes += bytes;
+    __atomic_fetch_add(&slot_at(s, s->slot)->stashed, bytes, __ATOMIC_RELAXED);
+    if (i->stash_count == STASH)
+        stash_flush(s, i);
+}
+
 void shmc_interest_free(shmc_interest *i) {
     if (!i)
         return;
+    if (i->stash_count && usable(i->s) == SHMC_OK)
+        stash_flush(i->s, i);
     if (i->waiter && usable(i->s) == SHMC_OK)
         waiter_release(i->s, i->waiter);
     free(i->buffer);
@@ -231,8 +261,11 @@ static int obtain(struct shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_
     if (r != SHMC_OK)
         return r;
     gather_all(s, i, state, limit, b, 0);
-    if (b->count || !timeout_ns)
-        return b->count ? SHMC_OK : SHMC_EMPTY;
+    if (b->count)
+        return SHMC_OK;
+    stash_flush(s, i);
+    if (!timeout_ns)
+        return SHMC_EMPTY;
     if (!i->waiter && (r = waiter_allocate(s, &i->waiter)) != SHMC_OK)
         return r;
     struct waiter *w = waiter_at(s, i->waiter);
@@ -330,7 +363,7 @@ int shmc_receive(shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_t limit,
         }
         pool_read(s, d, 0, (char *)buffer + at, d->length);
         at += d->length;
-        pool_release(s, b.taken[k]);
+        stash(s, i, b.taken[k]);
         out[k].reference = 0;
     }
     return RESULT(s, r);

@@ -294,6 +294,7 @@ static int take_slot(struct shmc *s) {
             SET(s, SHMC_POOL, slot->generation, (slot->generation + 1) & 0xffffff);
             SET(s, SHMC_POOL, slot->pid, s->pid);
             SET(s, SHMC_POOL, slot->start_time, process_start_time(s->pid));
+            SET(s, SHMC_POOL, slot->stashed, 0);
             SET(s, SHMC_POOL, slot->state, SLOT_LIVE);
             s->slot_reference = i | slot->generation << 8;
         }

@@ -117,7 +117,11 @@ int shmc_statistics_read(shmc *s, shmc_statistics *out) {
     for (uint32_t i = 1; i < p->outbox_top && i < OUTBOXES; i++)
         out->outboxes += outbox_at(s, i)->state != OUTBOX_FREE;
     for (uint32_t i = 1; i < SLOTS; i++)
-        out->processes += slot_at(s, i)->state == SLOT_LIVE;
+        if (slot_at(s, i)->state == SLOT_LIVE) {
+            uint64_t stashed = HINT(slot_at(s, i)->stashed);
+            out->processes++;
+            out->memory_used -= stashed < out->memory_used ? stashed : out->memory_used;
+        }
     unlock(s, SHMC_POOL);
     out->undone = HINT(s->header->undone);
     out->groups = HINT(s->counters->groups);

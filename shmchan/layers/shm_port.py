@@ -15,7 +15,9 @@ from shmchan import names
 from shmchan._core import ffi, lib
 from shmchan.exceptions import ChannelFull, LayerClosed
 from shmchan.layers import wire
+from shmchan.layers.attachment import Receiver
 from shmchan.layers.base import GroupReceivers, Kind, Message, Port
+from shmchan.layers.receiving import unpacked
 
 if TYPE_CHECKING:
     from shmchan.layers.shm import ShmChannelLayer
@@ -34,8 +36,6 @@ class ShmPort(Port):
     """
 
     def __init__(self, layer: "ShmChannelLayer") -> None:
-        from shmchan.layers.shm import Receiver
-
         self._layer = layer
         ident = secrets.token_hex(5)
         self.http_prefix = f"http.response.{ident}!"
@@ -159,8 +159,6 @@ class ShmPort(Port):
         sequence = out.sequence
         name, message = layer.render(self._receiver, out)
         group = name[len(queue) :]
-        from shmchan.layers.shm import unpacked
-
         packed = layer.packed_members(group, queue, sequence)
         receivers = unpacked(queue, packed)
         admitted = ffi.new("uint8_t[]", len(receivers))

@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.relative_to(ROOT) for room in ("shmchan", "cli") for path in (ROOT / room).rglob("*.py"))
 INPUT_AND_OUTPUT = ("asyncio", "socket", "select", "selectors", "ssl", "mmap", "time", "threading", "uvloop")
 LONGEST = 600
-OUTGROWN = {"shmchan/layers/shm.py": 1000}  # statistics and care of a segment are the second noun in it, still to be taken out
 
 # A room, what it may not import, and why.
 WALLS = [
@@ -61,8 +60,7 @@ def test_only_the_shared_layer_touches_the_core() -> None:
 def test_a_module_opens_with_a_paragraph_and_stays_readable(path: Path) -> None:
     source = (ROOT / path).read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(source)), f"{path} does not say what it owns"
-    longest = OUTGROWN.get(str(path), LONGEST)
-    assert source.count("\n") <= longest, f"{path} outgrew {longest} lines: look for a second noun in it"
+    assert source.count("\n") <= LONGEST, f"{path} outgrew {LONGEST} lines: look for a second noun in it"
 
 
 def test_every_package_is_shipped() -> None:

@@ -1,0 +1,104 @@
+"""
+What is in a segment, counted, and looked after.
+
+Owns nothing. It never sends or receives. ``shmchan stats``, ``shmchan doctor`` and the supervisor use it, and any application.
+"""
+
+from typing import Any
+
+from shmchan._core import ffi, lib
+from shmchan.layers.attachment import EMPTY, OK, Attachment
+from shmchan.layers.base import ChannelStatistics, GlobalStatistics
+
+CAUSES = ("full", "expired", "too_large", "gone", "crash", "flush", "memory")
+
+
+class Care(Attachment):
+    """The statistics of a layer, and its repair."""
+
+    def flush(self) -> None:
+        status = lib.shmc_flush(self._handle)
+        if status != OK:
+            self.fail(status)
+
+    def global_statistics(self) -> GlobalStatistics:
+        out = ffi.new("shmc_statistics *")
+        status = lib.shmc_statistics_read(self._handle, out)
+        if status != OK:
+            self.fail(status)
+        found: dict[str, Any] = {
+            "messages_count": out.sent,
+            "messages_count_per_second": out.sent_per_second,
+            "messages_pending": out.pending,
+            "messages_max_age": out.max_age,
+            "channel_full_count": out.dropped[0],
+            "channel_full_count_per_second": out.full_per_second,
+            "memory_total": out.memory_total,
+            "memory_used": out.memory_used,
+            "dropped": {cause: int(out.dropped[index]) for index, cause in enumerate(CAUSES)},
+        }
+        for key in ("delivered", "redelivered", "leased", "dead_letters"):
+            found[f"messages_{key}"] = getattr(out, key)
+        for key in ("groups", "members", "connections", "outboxes", "processes", "deaths", "undone", "kills"):
+            found[key] = getattr(out, key)
+        return found  # type: ignore[return-value]
+
+    def channel_statistics(self, channel: str) -> ChannelStatistics:
+        out = ffi.new("shmc_channel_statistics *")
+        status = lib.shmc_channel_read(self._handle, self.target(channel), out)
+        if status not in (OK, EMPTY):
+            self.fail(status)
+        return _statistics(out)  # type: ignore[return-value]
+
+    def all_channel_statistics(self) -> list[dict[str, Any]]:
+        """`channel_statistics` of every channel that is known, each with its ``name``."""
+        found: list[dict[str, Any]] = []
+        cursor, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        out = ffi.new("shmc_channel_statistics[]", 64)
+        while True:
+            status = lib.shmc_channels(self._handle, cursor, 64, out, count)
+            if status != OK:
+                self.fail(status)
+            if not count[0]:
+                return found
+            found += [{"name": ffi.string(row.name, row.name_length).decode(), **_statistics(row)} for row in out[0 : count[0]]]
+
+    def reap(self) -> int:
+        """Settle everything that dead processes owned; how many there were. Any process may do this at any time."""
+        count: int = lib.shmc_reap(self._handle)
+        if count < 0:
+            self.fail(count)
+        return count
+
+    def check(self) -> str | None:
+        """Look at every table, list and counter of the segment; what is wrong, or None. For a quiet moment."""
+        text = ffi.new("char[]", 512)
+        status = lib.shmc_check(self._handle, text, 512)
+        if status == OK:
+            return None
+        if status != lib.SHMC_E_CORRUPT:
+            self.fail(status)
+        return ffi.string(text).decode() or "the segment is poisoned"
+
+    def processes(self) -> list[dict[str, int]]:
+        """The attached processes: slot, pid, whether they live, and what they have in hand."""
+        out, count = ffi.new("shmc_process[]", 256), ffi.new("uint32_t *")
+        status = lib.shmc_processes(self._handle, 256, out, count)
+        if status != OK:
+            self.fail(status)
+        keys = ("slot", "generation", "pid", "alive", "leased", "held", "outboxes")
+        return [{key: int(getattr(row, key)) for key in keys} for row in out[0 : count[0]]]
+
+
+def _statistics(row: Any) -> dict[str, Any]:
+    return {
+        "messages_count": row.sent,
+        "messages_count_per_second": row.sent_per_second,
+        "messages_pending": row.pending,
+        "messages_max_age": row.max_age,
+        "channel_full_count": row.dropped[0],
+        "channel_full_count_per_second": row.full_per_second,
+        "messages_delivered": row.delivered,
+        "messages_redelivered": row.redelivered,
+        "dropped": {cause: int(row.dropped[index]) for index, cause in enumerate(CAUSES)},
+    }
