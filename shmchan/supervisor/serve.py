@@ -14,8 +14,9 @@ from pathlib import Path
 
 from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
+from shmchan.layers.attachment import MAX_MESSAGE_SIZE
 from shmchan.layers.base import FRONT_CHANNELS
-from shmchan.layers.shm import MAX_MESSAGE_SIZE, ShmChannelLayer
+from shmchan.layers.shm import ShmChannelLayer
 from shmchan.supervisor.child import Ready, Role
 from shmchan.supervisor.listeners import Listeners
 from shmchan.supervisor.supervisor import Supervisor
