@@ -143,8 +143,8 @@ def _die_with(supervisor: int) -> None:
     """
     Have the kernel kill this process when the supervisor goes, however it goes.
 
-    SIGKILL, since nobody would be left to enforce anything milder on a consumer that hangs; what was in the segment is
-    recovered by the next run. The check afterwards closes the race that prctl(2) describes under PR_SET_PDEATHSIG.
+    SIGKILL, since nobody would be left to enforce anything milder on a consumer that hangs; the next run puts a new
+    segment in the place of ours. The check afterwards closes the race that prctl(2) describes under PR_SET_PDEATHSIG.
     """
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
