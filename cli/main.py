@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "bench": "shmchan.cli.bench:bench",
+    "doctor": "shmchan.cli.doctor:doctor",
     "run": "shmchan.cli.run:run",
     "stats": "shmchan.cli.stats:stats",
 }
@@ -26,6 +27,7 @@ COMMANDS = {
 
 SUMMARIES = {
     "bench": "Measure this machine.",
+    "doctor": "Check a segment, also one that killed processes left.",
     "run": "Serve an application.",
     "stats": "Show what a running instance does.",
 }

@@ -39,6 +39,10 @@ static void check_channels(struct shmc *s, uint32_t domain, uint8_t *seen, uint8
             EXPECT(!ready && !c->run_head && !c->count, "unused channel %u is not empty", index);
             continue;
         }
+        EXPECT(c->name_length <= NAME_MAX_BYTES && hash_bytes(s->seed, c->name, c->name_length) == c->hash,
+               "channel %u has another name than its hash says", index);
+        if (r->bad)
+            return;
         EXPECT(channel_find(s, domain, c->name, c->name_length, c->hash) == index,
                "channel %u is not found by its name", index);
         EXPECT(ready == (c->run_head != 0), "channel %u: ready bit %d, head %u", index, ready, c->run_head);

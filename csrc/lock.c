@@ -38,6 +38,15 @@ void log_overflow(struct shmc *s) {
     poison(s);
 }
 
+/* Whether a logged word of 8 bytes may stand at `offset`: behind the header, and in no mutex and no log. */
+static int loggable(struct shmc *s, uint64_t offset) {
+    uint64_t domains = (uint64_t)((char *)s->domains - s->base), end = domains + DOMAINS * sizeof *s->domains;
+    if (offset < sizeof(struct header) || offset + 8 > s->bytes)
+        return 0;
+    return offset < domains || offset >= end ||
+           (offset - domains) % sizeof *s->domains >= offsetof(struct domain, channel_free);
+}
+
 /* Play the log of a dead holder backwards. May be interrupted by death at any point and begun again. */
 static void undo(struct shmc *s, struct domain *d) {
     uint32_t n = d->log_n;
@@ -51,7 +60,7 @@ static void undo(struct shmc *s, struct domain *d) {
         n--;
         uint64_t where = d->log[n].where & ~(uint64_t)7, low = d->log[n].where & 7;
         uint64_t offset = where | (low & 4);
-        if (offset + 8 > s->bytes || offset < sizeof(struct header)) {
+        if (!loggable(s, offset)) {
             poison(s);
         } else if (low & 1) {
             __atomic_store_n((uint64_t *)(void *)(s->base + offset), d->log[n].old, __ATOMIC_RELAXED);

@@ -321,6 +321,15 @@ static uint64_t piece_length(uint64_t length, uint64_t at) {
     return length - at < PIECE ? length - at : PIECE;
 }
 
+/* A block of a damaged chain may lie so near the end of the segment that its bytes do not. */
+static int beyond(struct shmc *s, uint32_t cell, uint64_t bytes) {
+    uint64_t room = s->bytes - (uint64_t)((char *)block_at(s, cell) + BLOCK_HEADER - s->base);
+    if (bytes <= room)
+        return 0;
+    poison(s);
+    return 1;
+}
+
 void pool_write(struct shmc *s, uint32_t index, uint64_t offset, const void *bytes, uint64_t length) {
     struct descriptor *d = descriptor_at(s, index);
     uint64_t total = d->length, at = 0;
@@ -329,6 +338,8 @@ void pool_write(struct shmc *s, uint32_t index, uint64_t offset, const void *byt
         if (endless(s, &steps, s->sizes.chunks))
             return;
         uint64_t piece = piece_length(total, at);
+        if (beyond(s, cell, piece))
+            return;
         if (offset < at + piece) {
             uint64_t from = offset - at, n = piece - from < length ? piece - from : length;
             memcpy((char *)block_at(s, cell) + BLOCK_HEADER + from, bytes, n);
@@ -347,11 +358,8 @@ void pool_read(struct shmc *s, const struct descriptor *d, uint64_t offset, void
         if (endless(s, &steps, s->sizes.chunks))
             break;
         uint64_t piece = piece_length(total, at);
-        uint64_t room = s->bytes - (uint64_t)((char *)block_at(s, cell) + BLOCK_HEADER - s->base);
-        if (piece > room) {
-            poison(s);
+        if (beyond(s, cell, piece))
             break;
-        }
         if (offset < at + piece) {
             uint64_t from = offset - at, n = piece - from < length ? piece - from : length;
             memcpy(bytes, (char *)block_at(s, cell) + BLOCK_HEADER + from, n);

@@ -17,12 +17,23 @@ static void note_rate(struct shmc *s, uint32_t domain, struct channel *c, uint64
     SET(s, domain, c->window_full, c->dropped[SHMC_CAUSE_FULL]);
 }
 
+/* The domain a message says it is in; only the caller knows whose lock it has, so at least it must be one of
+ * the three. */
+static uint32_t domain_of(struct shmc *s, const struct descriptor *d) {
+    uint32_t domain = HINT(d->domain);
+    if (__builtin_expect(domain < SHMC_WORK || domain > SHMC_REPLY, 0)) {
+        poison(s);
+        return SHMC_WORK;
+    }
+    return domain;
+}
+
 /* Queue a HELD descriptor in its channel. Returns SHMC_OK; SHMC_FULL or SHMC_GONE: nothing changed, nothing
  * was counted; SHMC_NO_MEMORY: no entry left for its virtual channel. exempt: whatever the capacity, and it
  * never expires. */
 int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exempt) {
     struct descriptor *d = descriptor_at(s, index);
-    uint32_t domain = d->domain;
+    uint32_t domain = domain_of(s, d);
     struct channel *c = channel_at(s, d->channel);
     if (c->flags & DEAD)
         return SHMC_GONE;
@@ -69,7 +80,7 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
 /* Off every list: the descriptor is this process's then, HELD. The caller counts why. */
 void queue_unlink(struct shmc *s, uint32_t index, struct kicks *kicks) {
     struct descriptor *d = descriptor_at(s, index);
-    uint32_t domain = d->domain;
+    uint32_t domain = domain_of(s, d);
     struct channel *c = channel_at(s, d->channel);
     if (d->lane) {
         uint32_t lane = d->lane;
@@ -106,6 +117,11 @@ uint32_t sweep_expired(struct shmc *s, uint32_t domain, uint32_t channel, uint64
         uint32_t index = channel_at(s, channel)->age_head;
         if (!index || descriptor_at(s, index)->deadline_ns > now || HINT(s->header->poisoned))
             break;
+        struct descriptor *d = descriptor_at(s, index);
+        if (d->state != QUEUED || d->channel != channel || d->domain != domain || d->age_prev) {
+            poison(s);
+            break;
+        }
         count_drop(s, domain, channel, SHMC_CAUSE_EXPIRED, 1);
         queue_unlink(s, index, kicks);
         commit(s, domain);
@@ -170,13 +186,13 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
 void queue_end_lease(struct shmc *s, uint32_t index) {
     struct descriptor *d = descriptor_at(s, index);
     struct channel *c = channel_at(s, d->channel);
-    SET(s, d->domain, c->leased, c->leased - 1);
+    SET(s, domain_of(s, d), c->leased, c->leased - 1);
 }
 
 /* A lease is done: its lane goes on, the descriptor is HELD by the caller, to be freed. */
 void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks) {
     struct descriptor *d = descriptor_at(s, index);
-    uint32_t domain = d->domain;
+    uint32_t domain = domain_of(s, d);
     struct channel *c = channel_at(s, d->channel);
     queue_end_lease(s, index);
     SET(s, domain, c->delivered, c->delivered + 1);
@@ -198,7 +214,7 @@ void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks) {
  * longer expires. */
 void queue_requeue(struct shmc *s, uint32_t index, uint64_t delay_ns, struct kicks *kicks, int where) {
     struct descriptor *d = descriptor_at(s, index);
-    uint32_t domain = d->domain;
+    uint32_t domain = domain_of(s, d);
     struct channel *c = channel_at(s, d->channel);
     queue_end_lease(s, index);
     SET(s, domain, d->not_before_ns, delay_ns && domain == SHMC_WORK ? now_ns() + delay_ns : 0);

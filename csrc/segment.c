@@ -252,8 +252,8 @@ static struct shmc *blank(const char *path) {
     return s;
 }
 
-static int map(struct shmc *s, uint64_t bytes) {
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
+static int map(struct shmc *s, uint64_t bytes, int kind) {
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, kind, s->fd, 0);
     if (base == MAP_FAILED)
         return SHMC_E_SYSTEM;
     s->base = base;
@@ -323,7 +323,7 @@ int shmc_create(const char *path, const shmc_options *options, shmc **out) {
         return SHMC_E_SYSTEM;
     s->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int r = s->fd < 0 ? errno : posix_fallocate(s->fd, 0, (off_t)options->memory);
-    if (r || map(s, options->memory) != SHMC_OK || getrandom(&s->seed, 8, 0) != 8) {
+    if (r || map(s, options->memory, MAP_SHARED) != SHMC_OK || getrandom(&s->seed, 8, 0) != 8) {
         r = r ? r : errno;
         discard(s);
         errno = r;
@@ -381,34 +381,44 @@ static void renew_mutexes(struct shmc *s) {
         domain_init(&s->domains[i]);
 }
 
-int shmc_attach(const char *path, uint64_t *version, shmc **out) {
+/* Open, map and validate; nothing in the segment is changed. */
+static int open_segment(const char *path, uint64_t *version, int kind, shmc **out) {
     *version = 0;
-    int live = shmc_count_live(path);
     struct shmc *s = blank(path);
     if (!s)
         return SHMC_E_SYSTEM;
-    s->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
-    if (s->fd < 0 || fstat(s->fd, &st)) {
-        int error = errno;
-        discard(s);
-        errno = error;
-        return SHMC_E_SYSTEM;
-    }
-    int r = st.st_size < (off_t)(8192 + CHUNK) ? SHMC_E_CORRUPT : map(s, (uint64_t)st.st_size);
+    s->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int r = s->fd < 0 || fstat(s->fd, &st) ? SHMC_E_SYSTEM : SHMC_OK;
+    if (r == SHMC_OK)
+        r = st.st_size < (off_t)(8192 + CHUNK) ? SHMC_E_CORRUPT : map(s, (uint64_t)st.st_size, kind);
     if (r == SHMC_OK) {
         s->header = (struct header *)(void *)s->base;
         r = validate(s, version);
     }
-    if (r == SHMC_OK) {
-        adopt_options(s);
-        if (live == 0)
-            renew_mutexes(s);
-        r = take_slot(s);
-        if (r == SHMC_E_SLOTS && shmc_reap(s) > 0)
-            r = take_slot(s);
-        r = RESULT(s, r);
+    if (r != SHMC_OK) {
+        int error = errno;
+        discard(s);
+        errno = error;
+        return r;
     }
+    adopt_options(s);
+    *out = s;
+    return SHMC_OK;
+}
+
+int shmc_attach(const char *path, uint64_t *version, shmc **out) {
+    int live = shmc_count_live(path);
+    struct shmc *s = NULL;
+    int r = open_segment(path, version, MAP_SHARED, &s);
+    if (r != SHMC_OK)
+        return r;
+    if (live == 0)
+        renew_mutexes(s);
+    r = take_slot(s);
+    if (r == SHMC_E_SLOTS && shmc_reap(s) > 0)
+        r = take_slot(s);
+    r = RESULT(s, r);
     if (r != SHMC_OK) {
         int error = errno;
         discard(s);
@@ -419,6 +429,15 @@ int shmc_attach(const char *path, uint64_t *version, shmc **out) {
     shmc_reap(s);
     *out = s;
     return SHMC_OK;
+}
+
+int shmc_examine(const char *path, uint64_t *version, shmc **out) {
+    int r = open_segment(path, version, MAP_PRIVATE, out);
+    if (r == SHMC_OK) {
+        renew_mutexes(*out);
+        enlist(*out);
+    }
+    return r;
 }
 
 static int anybody_else(struct shmc *s) {
@@ -459,7 +478,7 @@ int shmc_detach(shmc *s, int *alone) {
         }
     pthread_mutex_unlock(&attachments_mutex);
     int usable_ = usable(s);
-    if (usable_ == SHMC_OK)
+    if (usable_ == SHMC_OK && s->slot)
         reap_slot(s, s->slot, s->slot_reference);
     s->detached = 1;
     if (usable_ != SHMC_E_FORKED) {

@@ -151,8 +151,17 @@ typedef struct {
     uint32_t leased, held, outboxes;
 } shmc_process;
 
-/* --- the segment
- * ------------------------------------------------------------------------------------------------------- */
+/* A message that some process leases. */
+typedef struct {
+    uint32_t slot, attempts, policy;
+    int32_t pid;
+    uint64_t length; /* bytes of its payload */
+    double age;      /* s since it was queued */
+    uint32_t channel_length, address_length;
+    char channel[104], address[104];
+} shmc_lease_info;
+
+/* --- the segment --- */
 
 /* Make a segment at `path` (which must not exist) and attach to it. The caller makes its name known by
  * renaming it. Returns: SHMC_OK, *out to be detached; SHMC_NO_MEMORY: options->memory is below
@@ -160,6 +169,9 @@ typedef struct {
 int shmc_create(const char *path, const shmc_options *options, shmc **out);
 /* Attach to the segment at `path`. *version is the layout version found there, also on SHMC_E_VERSION. */
 int shmc_attach(const char *path, uint64_t *version, shmc **out);
+/* Look at a left-over segment without changing it: a private copy, on which every call works, but nobody else
+ * sees what it does and nothing is reaped. Meant for a segment that no live process is attached to. */
+int shmc_examine(const char *path, uint64_t *version, shmc **out);
 /* The segment's file has another path now: bells stand beside it. */
 int shmc_moved(shmc *s, const char *path);
 /* Settle what this process owns (a lease in hand is a death) and leave. *alone: nobody else is attached.
@@ -174,9 +186,7 @@ void shmc_get_options(shmc *s, shmc_options *out);
 uint64_t shmc_epoch(shmc *s);
 uint64_t shmc_slot(shmc *s); /* {generation, index} of this process, as one number */
 
-/* --- sending
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- sending --- */
 
 /* Resolve a name. domain: SHMC_WORK, SHMC_SINGLE ('?') or SHMC_REPLY ('!'). Names were validated by the
  * caller; at most 100 bytes, else SHMC_E_ARGUMENT. */
@@ -195,9 +205,7 @@ int shmc_put(shmc *s, shmc_target *target, const void *payload, uint64_t length)
 /* Count messages to this target that were dropped outside of the core. */
 int shmc_count_drop(shmc *s, shmc_target *target, uint32_t cause, uint64_t count);
 
-/* --- receiving
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- receiving --- */
 
 /* The channels of a receiver, in order; targets as from shmc_target_init. NULL when out of memory. Belongs to
  * one thread. */
@@ -233,8 +241,7 @@ int shmc_is_listened(shmc *s, shmc_target *target);
 /* Wake every waiting thread of this process. */
 int shmc_interrupt(shmc *s);
 
-/* --- bells: waiting in an event loop
- * -------------------------------------------------------------------------------------- */
+/* --- bells: waiting in an event loop --- */
 
 /* Make the FIFO at `path` ring for this waiter. *waiter for shmc_bell_*. */
 int shmc_bell_new(shmc *s, uint32_t *waiter, int *fd);
@@ -243,9 +250,7 @@ int shmc_bell_new(shmc *s, uint32_t *waiter, int *fd);
 int shmc_bell_arm(shmc *s, uint32_t waiter, shmc_interest *interest);
 int shmc_bell_free(shmc *s, uint32_t waiter);
 
-/* --- outboxes
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- outboxes --- */
 
 /* Begin the sends of one consumer; lease: the message they answer, or 0. SHMC_NO_MEMORY: come again. */
 int shmc_outbox_open(shmc *s, uint64_t lease, uint64_t *out);
@@ -266,9 +271,7 @@ int shmc_outbox_commit(shmc *s, uint64_t outbox, uint64_t give_up_ns);
 int shmc_outbox_push(shmc *s, uint64_t outbox, char *blocked, uint32_t *blocked_length);
 int shmc_outbox_drop(shmc *s, uint64_t outbox);
 
-/* --- groups
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- groups --- */
 
 int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char *channel,
                    uint32_t channel_length, uint32_t capacity, uint32_t total);
@@ -281,9 +284,7 @@ int shmc_group_members(shmc *s, const char *group, uint32_t group_length, const 
                        uint32_t prefix_length, uint64_t sequence, void *buffer, uint64_t capacity,
                        uint64_t *needed, uint32_t *count);
 
-/* --- fronts
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- fronts --- */
 
 /* Take the queue (a '!' target) as this process's own: group sends come as one record, room comes back by
  * shmc_credit only, and when this process dies what is in it is counted as gone and its members leave their
@@ -309,9 +310,7 @@ int shmc_lane_busy(shmc *s, uint64_t key);
 /* Send the reserved disconnect. SHMC_GONE: not there (it was sent before). */
 int shmc_connection_close(shmc *s, uint64_t key, uint32_t code, uint32_t order);
 
-/* --- care
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- care --- */
 
 /* Find dead processes and settle what they owned. Returns how many, or a fault. Any process, any time. */
 int shmc_reap(shmc *s);
@@ -322,6 +321,8 @@ int shmc_channel_read(shmc *s, shmc_target *target, shmc_channel_statistics *out
 /* The channels known, up to `limit` from the cursor on; *cursor goes on. *count 0: that was all. */
 int shmc_channels(shmc *s, uint32_t *cursor, uint32_t limit, shmc_channel_statistics *out, uint32_t *count);
 int shmc_processes(shmc *s, uint32_t limit, shmc_process *out, uint32_t *count);
+/* What is leased, and by whom. */
+int shmc_leases(shmc *s, uint32_t limit, shmc_lease_info *out, uint32_t *count);
 /* Look at every table, list and counter under all rules of internal.h. Nobody may be in the middle of a
  * section for long. Returns SHMC_OK, or SHMC_E_CORRUPT with a line of what is wrong in text. */
 int shmc_check(shmc *s, char *text, uint64_t capacity);

@@ -156,6 +156,37 @@ int shmc_processes(shmc *s, uint32_t limit, shmc_process *out, uint32_t *count) 
     return RESULT(s, SHMC_OK);
 }
 
+int shmc_leases(shmc *s, uint32_t limit, shmc_lease_info *out, uint32_t *count) {
+    REQUIRE(s);
+    *count = 0;
+    for (uint32_t i = 1; i < HINT(s->pool->descriptor_top) && i < s->sizes.descriptors && *count < limit;
+         i++) {
+        struct descriptor *d = descriptor_at(s, i);
+        uint32_t domain = HINT(d->domain);
+        if (HINT(d->state) != LEASED || domain < SHMC_WORK || domain > SHMC_REPLY)
+            continue;
+        lock(s, domain);
+        if (d->state == LEASED && d->domain == domain && d->address_length <= NAME_MAX_BYTES &&
+            d->address_length <= d->length) {
+            shmc_lease_info *info = &out[(*count)++];
+            struct channel *c = channel_at(s, d->channel);
+            memset(info, 0, sizeof *info);
+            info->slot = slot_of(d->owner);
+            info->pid = HINT(slot_at(s, info->slot)->pid);
+            info->attempts = d->attempts;
+            info->policy = d->policy;
+            info->length = d->length - d->address_length;
+            info->age = (double)(now_ns() - d->queued_ns) / (double)SECOND_NS;
+            info->channel_length = c->name_length <= NAME_MAX_BYTES ? c->name_length : 0;
+            memcpy(info->channel, c->name, info->channel_length);
+            info->address_length = d->address_length;
+            pool_read(s, d, 0, info->address, d->address_length);
+        }
+        unlock(s, domain);
+    }
+    return RESULT(s, SHMC_OK);
+}
+
 int shmc_flush(shmc *s) {
     REQUIRE(s);
     for (uint32_t i = 1; i < HINT(s->pool->descriptor_top) && i < s->sizes.descriptors; i++) {

@@ -80,6 +80,8 @@ static void ring(struct shmc *s, uint32_t waiter) {
 
 void wake(struct shmc *s, uint32_t waiter) {
     struct waiter *w = waiter_at(s, waiter);
+    if (waiter >= WAITERS)
+        return;
     if (HINT(w->bell))
         ring(s, waiter);
     else

@@ -110,15 +110,18 @@ class Attachment(BaseChannelLayer):
         self.name = names.check_group(name)
         self.router = None
         self._handle: Any = ffi.NULL
+        self.keep = mode == "examine"  # leave the segment where it is, also as the last one
         given = _given(expiry, group_expiry, capacity, channel_capacity, memory, max_message_size)
         self._folder = instance.base_folder()
         with instance.changing(self._folder, name):
             path = instance.segment_path(self._folder, name)
             if mode == "create" and path.exists() and lib.shmc_count_live(os.fsencode(path)) > 0:
                 raise InstanceRunning(name)
-            if path.exists() and mode != "create":
-                self._handle = self._attached(path)
-            elif mode == "attach":
+            if mode == "examine" and path.exists():
+                self._handle = self._attached(path, lib.shmc_examine)
+            elif path.exists() and mode != "create":
+                self._handle = self._attached(path, lib.shmc_attach)
+            elif mode in ("attach", "examine"):
                 raise NoInstance(name)
             else:
                 self._handle = self._created(given)
@@ -144,6 +147,20 @@ class Attachment(BaseChannelLayer):
             NoInstance: there is none.
         """
         return cls(name if name is not None else os.environ.get("SHMCHAN_NAME") or "default", mode="attach")
+
+    @classmethod
+    def examine(cls, name: str) -> Self:
+        """
+        Look at a segment that killed processes left behind, in a private copy: nothing of what is done reaches the segment.
+
+        Raises:
+            NoInstance: there is none.
+            InstanceRunning: a live process is attached to it; attach, instead.
+        """
+        path = instance.segment_path(instance.base_folder(), names.check_group(name))
+        if path.exists() and lib.shmc_count_live(os.fsencode(path)) > 0:
+            raise InstanceRunning(name)
+        return cls(name, mode="examine")
 
     @classmethod
     def create(cls, name: str, **options: Any) -> Self:
@@ -184,9 +201,9 @@ class Attachment(BaseChannelLayer):
         lib.shmc_moved(out[0], os.fsencode(instance.segment_path(self._folder, self.name)))
         return out[0]
 
-    def _attached(self, path: Any) -> Any:
+    def _attached(self, path: Any, attach: Any) -> Any:
         out, version = ffi.new("shmc **"), ffi.new("uint64_t *")
-        status = lib.shmc_attach(os.fsencode(path), version, out)
+        status = attach(os.fsencode(path), version, out)
         if status == OK:
             return out[0]
         if status == lib.SHMC_E_VERSION:
@@ -235,7 +252,7 @@ class Attachment(BaseChannelLayer):
             return
         alone = ffi.new("int *")
         with instance.changing(self._folder, self.name):
-            if lib.shmc_detach(handle, alone) == OK and alone[0]:
+            if lib.shmc_detach(handle, alone) == OK and alone[0] and not self.keep:
                 instance.remove(self._folder, self.name)
 
     def close(self) -> None:

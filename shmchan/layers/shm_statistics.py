@@ -10,6 +10,7 @@ from shmchan._core import ffi, lib
 from shmchan.layers.attachment import EMPTY, OK, Attachment
 from shmchan.layers.base import ChannelStatistics, GlobalStatistics
 
+POLICY_NAMES = {0: "drop", 1: "notify", 2: "redeliver", 3: "dead_letter"}
 CAUSES = ("full", "expired", "too_large", "gone", "crash", "flush", "memory")
 
 
@@ -79,6 +80,25 @@ class Care(Attachment):
         if status != lib.SHMC_E_CORRUPT:
             self.fail(status)
         return ffi.string(text).decode() or "the segment is poisoned"
+
+    def leases(self) -> list[dict[str, Any]]:
+        """What is in hand: pid, channel, reply_channel (or ""), attempts, size (bytes), age (s), policy."""
+        out, count = ffi.new("shmc_lease_info[]", 1024), ffi.new("uint32_t *")
+        status = lib.shmc_leases(self._handle, 1024, out, count)
+        if status != OK:
+            self.fail(status)
+        return [
+            {
+                "pid": int(row.pid),
+                "channel": ffi.string(row.channel, row.channel_length).decode(),
+                "reply_channel": ffi.string(row.address, row.address_length).decode(),
+                "attempts": int(row.attempts),
+                "size": int(row.length),
+                "age": float(row.age),
+                "policy": POLICY_NAMES.get(int(row.policy), "?"),
+            }
+            for row in out[0 : count[0]]
+        ]
 
     def processes(self) -> list[dict[str, int]]:
         """The attached processes: slot, pid, whether they live, and what they have in hand."""
