@@ -28,6 +28,17 @@ static __attribute__((format(printf, 2, 3))) void bad(struct report *r, const ch
             bad(r, __VA_ARGS__);                                                                             \
     } while (0)
 
+/* Up to where each table was ever used: what the walks below go by. */
+static void check_tops(struct shmc *s, struct report *r) {
+    const struct pool *p = s->pool;
+    const struct counters *k = s->counters;
+    const struct sizes *z = &s->sizes;
+    EXPECT(p->descriptor_top <= z->descriptors && p->outbox_top <= OUTBOXES && p->chunk_top <= z->chunks &&
+               k->lane_top <= z->descriptors && k->connection_top <= z->connections &&
+               k->group_top <= z->groups,
+           "a table is used beyond its end");
+}
+
 /* seen[index]: how often a record was met on a list */
 static void check_channels(struct shmc *s, uint32_t domain, uint8_t *seen, uint8_t *lanes, struct report *r) {
     struct domain *d = &s->domains[domain];
@@ -268,9 +279,11 @@ int shmc_check(shmc *s, char *text, uint64_t capacity) {
         return SHMC_E_SYSTEM;
     }
     settle_logs(s);
+    check_tops(s, r);
     for (uint32_t domain = SHMC_WORK; domain <= SHMC_REPLY; domain++) {
         lock(s, domain);
-        check_channels(s, domain, seen, lanes, r);
+        if (!r->bad)
+            check_channels(s, domain, seen, lanes, r);
         if (domain == SHMC_WORK && !r->bad)
             check_lanes(s, seen, lanes, r);
         unlock(s, domain);
