@@ -8,6 +8,6 @@ storm: ## kill processes at random and check the books (make storm KILLS=10000 S
 # The core itself, with 20 ms of patience for a process that is stopped inside a section instead of a second.
 build/storm: $(wildcard tests/storm/*.c tests/storm/*.h csrc/*.c csrc/*.h)
 	@mkdir -p build
-	@gcc -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -pthread -DPATIENCE_NS=20000000ull -o $@ $(filter %.c,$^)
+	@gcc -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -pthread -DSHMC_POINTS -DPATIENCE_NS=20000000ull -o $@ $(filter %.c,$^)
 
 .PHONY: storm

@@ -39,6 +39,8 @@ struct life {               /* one process */
 };
 
 struct seat { /* one place for a process; the process writes, the director reads when it is dead */
+    _Atomic int32_t fuse; /* the director's: points until it gives itself fuse_signal; 0: never */
+    _Atomic int32_t fuse_signal;
     _Atomic uint32_t calling;  /* messages that the receive under way may take */
     _Atomic uint32_t attached; /* between attach and detach */
 };

@@ -4,8 +4,10 @@
  *
  * The director forks producers, workers, consumers, fronts, senders to a group and some who come and go
  * (roles.c), and kills one after the other: SIGKILL at any instant, or SIGSTOP for a while, so that a
- * neighbour kills whoever is stopped inside a section. After each ROUND of kills all is drained, everybody is
- * reaped, and what the ledger knows is held against what the core counted:
+ * neighbour kills whoever is stopped inside a section. Sections are short, so half of the signals are given
+ * by the process to itself, at one of its next stores into the segment (POINT in csrc/internal.h). After each
+ * ROUND of kills all is drained, everybody is reaped, and what the ledger knows is held against what the core
+ * counted:
  *
  *   - the segment is sound (shmc_check), holds no byte, no lease, no outbox, no connection, no process but
  * this one;
@@ -51,10 +53,11 @@ static struct { /* what sits on each seat */
     pid_t pid;
     uint32_t life;
     uint64_t stopped_until_ns, empty_until_ns;
+    int armed, wake; /* a fuse was set; it may stop late, so it is continued now and then */
 } sitting[SEATS];
 
 static struct {
-    uint64_t kills, stops, deaths, attached_deaths, killed_stopped, killed_by_core, ended;
+    uint64_t kills, at_points, stops, deaths, attached_deaths, killed_stopped, killed_by_core, ended;
     uint64_t deaths_of[ROLES];
     uint64_t messages, deliveries, uncertain, lost, redelivered, dead_letters, undone, rounds;
 } tally;
@@ -66,6 +69,13 @@ uint64_t dice(uint64_t n) { /* splitmix64 */
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ z >> 27) * 0x94D049BB133111EBull;
     return n ? (z ^ z >> 31) % n : 0;
+}
+
+void shmc_point(const char *file, int line);
+void shmc_point(const char *file, int line) {
+    (void)file, (void)line;
+    if (seat && seat->fuse > 0 && atomic_fetch_sub(&seat->fuse, 1) == 1)
+        kill(getpid(), seat->fuse_signal);
 }
 
 static void remove_folder(void) {
@@ -147,6 +157,7 @@ static void start(int k) {
     uint32_t number = atomic_fetch_add(&ledger->lives, 1);
     if (number >= LIVES)
         give_up("the ledger has too few lives");
+    ledger->seats[k].fuse = 0;
     pid_t pid = fork();
     if (pid < 0)
         give_up("no process can be forked");
@@ -178,6 +189,7 @@ static void start(int k) {
     sitting[k].pid = pid;
     sitting[k].life = number;
     sitting[k].stopped_until_ns = 0;
+    sitting[k].armed = sitting[k].wake = 0;
 }
 
 /* Note an end. Who was told to die or was stopped may die by SIGKILL, everybody else has to end by itself. */
@@ -209,14 +221,20 @@ static void look_after(shmc *s, int restart) {
         int status;
         uint64_t now = now_ns();
         if (sitting[k].pid && waitpid(sitting[k].pid, &status, WNOHANG) == sitting[k].pid) {
-            tally.killed_by_core += sitting[k].stopped_until_ns != 0;
+            int died = WIFSIGNALED(status), by_core = sitting[k].stopped_until_ns != 0;
+            tally.killed_by_core += died && by_core;
+            tally.kills += died && !by_core;
+            tally.at_points += died && !by_core;
             note_end(k, status);
         }
         if (sitting[k].pid && sitting[k].stopped_until_ns &&
             (now > sitting[k].stopped_until_ns || !restart)) {
-            kill(sitting[k].pid, SIGCONT);
+            ledger->seats[k].fuse = 0;
+            sitting[k].wake = 1;
             sitting[k].stopped_until_ns = 0;
         }
+        if (sitting[k].pid && sitting[k].wake && !sitting[k].stopped_until_ns)
+            kill(sitting[k].pid, SIGCONT);
         if (!sitting[k].pid && restart && now > sitting[k].empty_until_ns)
             start(k);
     }
@@ -243,8 +261,19 @@ static void strike(void) {
     if (!sitting[k].pid)
         return;
     ledger->life[sitting[k].life].doomed = 1;
-    if (!sitting[k].stopped_until_ns && dice(6) == 0) {
-        kill(sitting[k].pid, SIGSTOP);
+    int stop = dice(6) == 0, later = dice(2) == 0;
+    if ((sitting[k].armed || sitting[k].stopped_until_ns) && (stop || later))
+        return; /* one thing after the other */
+    if (stop || later) {
+        sitting[k].armed = later;
+        ledger->seats[k].fuse_signal = stop ? SIGSTOP : SIGKILL;
+        if (later)
+            ledger->seats[k].fuse = 1 + (int32_t)dice(3000);
+        else
+            kill(sitting[k].pid, SIGSTOP);
+        if (!stop)
+            return;
+        sitting[k].wake = 0;
         sitting[k].stopped_until_ns = now_ns() + 1000000 + dice(dice(3) ? 30000000 : 400000000);
         tally.stops++;
         return;
@@ -519,17 +548,18 @@ int main(int argc, char **argv) {
     remove_folder();
     if (!alone)
         give_up("somebody is still attached");
-    printf("%llu kills in %.1f s (%llu of stopped ones, %llu by the core of %llu stopped; %llu undone "
+    printf("%llu kills in %.1f s (%llu at points, %llu of stopped ones, %llu by the core of %llu stopped; "
+           "%llu undone "
            "sections), %llu "
            "rounds: %llu messages, %llu deliveries, %llu redelivered, %llu lost with a process, %llu dead "
            "letters, %llu "
            "uncertain; no violation\n",
            (unsigned long long)tally.kills, (double)(now_ns() - begin) / 1e9,
-           (unsigned long long)tally.killed_stopped, (unsigned long long)tally.killed_by_core,
-           (unsigned long long)tally.stops, (unsigned long long)tally.undone,
-           (unsigned long long)tally.rounds, (unsigned long long)tally.messages,
-           (unsigned long long)tally.deliveries, (unsigned long long)tally.redelivered,
-           (unsigned long long)tally.lost, (unsigned long long)tally.dead_letters,
-           (unsigned long long)tally.uncertain);
+           (unsigned long long)tally.at_points, (unsigned long long)tally.killed_stopped,
+           (unsigned long long)tally.killed_by_core, (unsigned long long)tally.stops,
+           (unsigned long long)tally.undone, (unsigned long long)tally.rounds,
+           (unsigned long long)tally.messages, (unsigned long long)tally.deliveries,
+           (unsigned long long)tally.redelivered, (unsigned long long)tally.lost,
+           (unsigned long long)tally.dead_letters, (unsigned long long)tally.uncertain);
     return 0;
 }

@@ -14,7 +14,7 @@ import pytest
 
 HERE = Path(__file__).parent
 CORE = HERE.parents[1] / "csrc"
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-DPATIENCE_NS=20000000ull"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-DSHMC_POINTS", "-DPATIENCE_NS=20000000ull"]
 KILLS = 300
 SECONDS = 12
 

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -259,9 +259,10 @@ def test_a_stopped_worker_delays_nobody_but_its_own_lane(mortal: Callable[..., S
                     stuck.recv(timeout=0)
         finally:
             Path(f"{running.notes}.go").touch()
-            os.kill(worker, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # stopped inside a section of the core: then somebody who waited has killed it
+                os.kill(worker, signal.SIGCONT)
         if busy:
             assert stuck.recv(timeout=WATCHDOG) == "hang"
         assert stuck.recv(timeout=WATCHDOG) == "behind it"
-    assert worker in running.children("worker")
+    assert not busy or worker in running.children("worker")
     running.stop()
