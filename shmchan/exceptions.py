@@ -15,6 +15,7 @@ __all__ = [
     "ChannelSocketException",
     "ConfigError",
     "ConsumeLater",
+    "ConsumerTimeout",
     "ControlFlow",
     "DenyConnection",
     "InstanceRunning",
@@ -189,6 +190,23 @@ class SendNotAvailableOnDemultiplexer(ShmchanError):
 
     def __init__(self, text: str = "a WebsocketDemultiplexer cannot send; use the multiplexer its consumers are given") -> None:
         super().__init__(text)
+
+
+class ConsumerTimeout(ShmchanError):
+    """
+    Raised in a consumer whose route has a ``timeout``, when that is over. It may be caught to tidy up; a consumer that does not
+    end soon after is ended together with its worker.
+
+    Attributes:
+        seconds: the timeout.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the consumer's time of {seconds:g} s is over; give its route a longer timeout, or do less in it")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.seconds,)
 
 
 # --- control flow: what a consumer raises to say how its message goes on

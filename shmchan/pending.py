@@ -58,6 +58,10 @@ class Pending:
         """Whether something was sent to this channel, at once or not."""
         return name in self._at_once or any(item[1] == name and item[0] == "channel" for item in self.outbox.items)
 
+    def answered_at_once(self, name: str) -> bool:
+        """Whether something went to this channel already."""
+        return name in self._at_once
+
     def close(self) -> Outbox:
         """The consumer is done: what comes now goes out by itself."""
         with self._lock:

@@ -9,7 +9,6 @@ have it.
 """
 
 import importlib
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +18,7 @@ from shmchan.layers.base import FRONT_CHANNELS, POLICIES, Policy
 from shmchan.message import Message
 from shmchan.parallel import is_parallel
 
+LONGEST_TIMEOUT = 86400  # seconds
 Consumer = Callable[..., Any]
 Pattern = str | re.Pattern[str]
 
@@ -31,11 +31,13 @@ class Options(NamedTuple):
         on_crash: what becomes of a message whose worker was killed; None: the channel's default.
         on_error: "close" closes the WebSocket with 1011 when the consumer raised; None: it lives.
         discard_on_error: whether what was buffered is dropped when the consumer raised.
+        timeout: seconds after which ConsumerTimeout is raised in the consumer; None: it may take as long as it likes.
     """
 
     on_crash: Policy | None = None
     on_error: str | None = None
     discard_on_error: bool = False
+    timeout: float | None = None
 
 
 DEFAULTS = Options()
@@ -58,12 +60,12 @@ class Route:
 
     Args:
         channels: a channel's name, or a list of them.
-        consumer: a callable ``consumer(message, **groups)``, or "dotted.path" to one.
+        consumer: a callable ``consumer(message, **groups)``, plain or ``async def``, or "dotted.path" to one.
         filters: regular expressions by the key whose value they must match from its start; their named groups become keyword
             arguments. Not filters, but options: ``on_crash``, ``on_error``, ``discard_on_error``, ``timeout``.
 
     Raises:
-        TypeError: one of these is of another type, or the consumer is ``async def``.
+        TypeError: one of these is of another type.
         ValueError: a filter has positional groups or is no regular expression; an option does not go with these channels.
         ImportError: the dotted path leads nowhere.
     """
@@ -74,8 +76,6 @@ class Route:
         self.consumer: Consumer = _resolve(consumer) if isinstance(consumer, str) else consumer
         if not callable(self.consumer):
             raise TypeError(f"a consumer is a callable or a dotted path to one, not {self.consumer!r}")
-        if inspect.iscoroutinefunction(self.consumer):
-            raise TypeError(f"the consumer {describe(self.consumer)} is `async def`; write it as a plain function")
         self.options = _take_options(self.channels, filters)
         self.filters = {key: _compile(key, pattern) for key, pattern in filters.items()}
         self._tests = tuple((key, pattern.match) for key, pattern in self.filters.items())
@@ -386,8 +386,11 @@ def _take_options(channels: list[str], filters: dict[str, Any]) -> Options:
     on_crash = filters.pop("on_crash", None)
     on_error = filters.pop("on_error", None)
     discard_on_error = filters.pop("discard_on_error", False)
-    if filters.pop("timeout", None) is not None:
-        raise ValueError("timeout= is an option that this version does not have yet; leave it out")
+    timeout = filters.pop("timeout", None)
+    if timeout is not None and (
+        isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= LONGEST_TIMEOUT
+    ):
+        raise ValueError(f"timeout is a positive number of seconds, at most {LONGEST_TIMEOUT}, or None, not {timeout!r}")
     if on_crash is not None:
         if on_crash not in POLICIES:
             raise ValueError(f"on_crash is one of {', '.join(map(repr, POLICIES))}, not {on_crash!r}")
@@ -401,7 +404,7 @@ def _take_options(channels: list[str], filters: dict[str, Any]) -> Options:
         raise ValueError(f"on_error='close' is for websocket.receive, not for {', '.join(channels)}")
     if not isinstance(discard_on_error, bool):
         raise TypeError(f"discard_on_error is True or False, not {discard_on_error!r}")
-    return Options(on_crash, on_error, discard_on_error)
+    return Options(on_crash, on_error, discard_on_error, timeout)
 
 
 def _text(value: object) -> str | None:

@@ -1,8 +1,8 @@
 """
 A worker process: threads that lease, handle and commit, until they are told to stop.
 
-Owns the loop, the parked outboxes and SIGTERM. It never looks into a message. The supervisor runs it in each worker process, and
-`run --debug` in a thread.
+Owns the threads that lease, and SIGTERM. It never looks into a message. The supervisor runs it in each worker process, `shmchan
+worker` in the one it is, and `run --debug` beside the front.
 """
 
 import fnmatch
@@ -11,19 +11,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.exceptions import AppError
-from shmchan.layers.base import BaseChannelLayer, Parked
+from shmchan.layers.base import BaseChannelLayer
 from shmchan.routing import Router
 from shmchan.signals import worker_process_ready, worker_ready
 from shmchan.worker.consume import Handler
+from shmchan.worker.limits import Limits
+from shmchan.worker.loop import LIMIT, ConsumerLoop
+from shmchan.worker.owed import MAX_PARKED, RETRY_SECONDS, Owed
 
 IDLE_SECONDS = 0.2  # the longest that a stop asked for by another thread goes unseen
-RETRY_SECONDS = 0.005  # between two tries of what is owed
-MAX_PARKED = 16  # in one process
 log = logging.getLogger("shmchan.worker")
 
 
@@ -34,8 +35,10 @@ def run_worker(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     threads: int = 1,
+    async_limit: int = LIMIT,
     stop: Callable[[], bool] | threading.Event | None = None,
     ready: Callable[[], object] | None = None,
+    signals: bool = True,
 ) -> int:
     """
     Consume messages until SIGTERM, SIGINT (both only if called from the main thread) or ``stop``; what runs is finished first.
@@ -45,9 +48,11 @@ def run_worker(
         routing: anything that `Router` takes; the defaults are put at its end.
         only: globs; take only messages of channels that one of them matches.
         exclude: globs; take no messages of channels that one of them matches.
-        threads: how many consumers may run at once.
+        threads: how many plain consumers may run at once.
+        async_limit: how many `async def` consumers may run at once, beside those.
         stop: asked now and then whether to stop.
         ready: called once, before the first message.
+        signals: whether to stop for SIGTERM and SIGINT.
 
     Returns:
         0, an exit code: it was told to stop.
@@ -58,16 +63,18 @@ def run_worker(
     """
     if threads < 1:
         raise ValueError(f"a worker has at least 1 thread, not {threads}")
+    if async_limit < 1:
+        raise ValueError(f"a worker runs at least 1 async consumer at a time, not {async_limit}")
     router = routing if isinstance(routing, Router) else Router(routing)
     if not router.defaults:
         router.check_default()
-    worker = Worker(layer, router, _filtered(router, only, exclude), stop)
+    worker = Worker(layer, router, _filtered(router, only, exclude), stop, async_limit)
     for channel in sorted(router.parallel_channels()):
         layer.declare_parallel(channel)
     layer.router = router
     before = channel_layers.set(DEFAULT_CHANNEL_LAYER, layer)
     try:
-        with _signals(worker):
+        with _signals(worker) if signals else nullcontext():
             worker_process_ready.send(Worker)
             if ready is not None:
                 ready()
@@ -93,6 +100,7 @@ class Worker:
         router: Router,
         channels: list[str],
         stop: Callable[[], bool] | threading.Event | None = None,
+        async_limit: int = LIMIT,
     ) -> None:
         self.layer = layer
         self.router = router
@@ -101,6 +109,8 @@ class Worker:
         self._asked = stop.is_set if isinstance(stop, threading.Event) else stop
         self._max_parked = MAX_PARKED
         self._failure: BaseException | None = None
+        self._limits = Limits()
+        self._loop = ConsumerLoop(layer, self._fail, async_limit)
 
     def run(self, threads: int = 1) -> None:
         """
@@ -114,25 +124,30 @@ class Worker:
         for thread in others:
             thread.start()
         try:
-            self._loop()
+            self._lease()
         finally:
             self.stopping = True
             for thread in others:
                 thread.join()
+            self._loop.close()
         if self._failure is not None:
             raise self._failure
 
     def _run_other(self) -> None:
         try:
-            self._loop()
+            self._lease()
         except BaseException as error:  # noqa: BLE001 - raised again by run(), in the main thread
-            self._failure = error
+            self._fail(error)
         finally:
             self.stopping = True
 
-    def _loop(self) -> None:
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self.stopping = True
+
+    def _lease(self) -> None:
         layer, channels, asked = self.layer, self.channels, self._asked
-        handle = Handler(layer, self.router).handle
+        handle = Handler(layer, self.router, self._loop.spawn, self._limits).handle
         owed = Owed(layer)
         worker_ready.send(Worker)
         while not self.stopping and not (asked is not None and asked()):
@@ -149,37 +164,6 @@ class Worker:
         while owed:
             time.sleep(RETRY_SECONDS)
             owed.retry()
-
-
-class Owed:
-    """The parked outboxes of one thread. While they wait for room the thread goes on with other lanes."""
-
-    def __init__(self, layer: BaseChannelLayer) -> None:
-        self.layer = layer
-        self.parked: list[Parked] = []
-        self._next_try = 0.0
-
-    def __len__(self) -> int:
-        return len(self.parked)
-
-    def add(self, parked: Parked) -> None:
-        """Keep one that a commit left."""
-        self.parked.append(parked)
-
-    def retry(self) -> None:
-        """Push all of them, if the last time is long enough ago."""
-        now = time.monotonic()
-        if now < self._next_try:
-            return
-        self.parked = [parked for parked in self.parked if not self._push(parked)]
-        self._next_try = now + RETRY_SECONDS
-
-    def _push(self, parked: Parked) -> bool:
-        done = self.layer.push(parked)
-        if done:
-            for channel, count in parked.dropped.items():
-                log.warning("gave up on %d message%s to %s: no room in time", count, "" if count == 1 else "s", channel)
-        return done
 
 
 def _filtered(router: Router, only: Sequence[str], exclude: Sequence[str]) -> list[str]:

@@ -107,11 +107,10 @@ def test_a_consumer_that_cannot_be_called_is_a_type_error(consumer: Any) -> None
         route("websocket.connect", consumer)
 
 
-def test_an_async_consumer_is_refused_at_once() -> None:
+def test_an_async_consumer_is_as_good_as_any() -> None:
     async def later(message: Message) -> None: ...
 
-    with pytest.raises(TypeError, match="async def"):
-        route("websocket.connect", later)
+    assert route("websocket.connect", later).consumer is later
 
 
 @pytest.mark.parametrize("channels", ["a b", [], ["a", 5], "reply!x", None])
@@ -258,7 +257,10 @@ def test_options_are_no_filters() -> None:
         ("http.request", {"on_crash": "redeliver"}, "other channels"),
         ("job", {"on_error": "close"}, "websocket.receive"),
         ("websocket.receive", {"on_error": "ignore"}, "'close'"),
-        ("job", {"timeout": 5}, "timeout"),
+        ("job", {"timeout": 0}, "timeout"),
+        ("job", {"timeout": True}, "timeout"),
+        ("job", {"timeout": "5"}, "timeout"),
+        ("job", {"timeout": float("nan")}, "timeout"),
     ],
 )
 def test_options_that_do_not_go_with_a_channel_are_a_value_error(channel: str, options: dict[str, Any], said: str) -> None:
