@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { NOTES = 1 << 20, LANES = 1 << 16, LIVES = 1 << 17, SEATS = 14 };
+enum { NOTES = 1 << 20, LANES = 1 << 16, LIVES = 1 << 20, SEATS = 14, LANES_FOR_CONNECTIONS = LANES - 8192 };
 
 /* Where it was seen. At most once each; CHILDREN only if its consumer's outbox was committed. */
 enum sight {

@@ -325,7 +325,7 @@ static int open_connection(shmc *s, const char *prefix, struct connection_here *
     shmc_target connect, disconnect;
     static char goodbye[PACKET_MAX];
     uint32_t first = new_note(WORKED), second = new_note(WORKED);
-    if (!first || !second)
+    if (!first || !second || ledger->lanes > LANES_FOR_CONNECTIONS)
         return 0;
     c->lane = new_lane();
     c->sequence = 0;

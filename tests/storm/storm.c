@@ -325,7 +325,7 @@ static struct sums sums_of_all(shmc *s, const char *const *names, int count) {
     return r;
 }
 
-/* Since the run began: the ledger of the rounds before, added up. */
+/* Since the run began: the ledger of this round, and what the core settled of the rounds before. */
 static struct {
     uint64_t sent, sending, refused, committed, committing, group_committed, group_committing, in_sent,
         in_sending;
@@ -437,6 +437,16 @@ static void audit(shmc *s) {
     between("received by fronts", ledger->front_received, front_delivered,
             ledger->front_received + front_calls_lost);
     between("deaths", tally.attached_deaths, g.deaths, tally.deaths);
+    /* From here on what was uncertain is what the core says, so that the next round is held to its own deaths
+     * alone. */
+    uint64_t all_sent = in.sent + direct.sent + replies.sent;
+    known.refused += known.sending - (all_sent - known.sent);
+    known.sent = all_sent, known.in_sent = in.sent, known.sending = known.in_sending = 0;
+    known.committed = in.delivered, known.group_committed = groups,
+    known.committing = known.group_committing = 0;
+    ledger->received = received.delivered;
+    ledger->front_received = front_delivered;
+    calls_lost = front_calls_lost = 0;
     tally.deliveries = g.delivered;
     tally.lost = g.dropped[SHMC_CAUSE_CRASH];
     tally.redelivered = g.redelivered;
@@ -534,7 +544,7 @@ int main(int argc, char **argv) {
     while (tally.kills < wanted && now_ns() < until) {
         new_page();
         uint64_t goal = tally.kills + ROUND < wanted ? tally.kills + ROUND : wanted;
-        while (tally.kills < goal && now_ns() < until) {
+        while (tally.kills < goal && now_ns() < until && ledger->notes < NOTES) {
             look_after(s, 1);
             strike();
             watch();
