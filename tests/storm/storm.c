@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -48,6 +49,7 @@ struct seat *seat;
 static uint64_t seed, random_state;
 static char folder[160];
 static pid_t director;
+static volatile sig_atomic_t interrupted;
 
 static struct { /* what sits on each seat */
     pid_t pid;
@@ -69,6 +71,11 @@ uint64_t dice(uint64_t n) { /* splitmix64 */
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ z >> 27) * 0x94D049BB133111EBull;
     return n ? (z ^ z >> 31) % n : 0;
+}
+
+static void interrupt(int signal_) {
+    (void)signal_;
+    interrupted = 1;
 }
 
 void shmc_point(const char *file, int line);
@@ -162,6 +169,11 @@ static void start(int k) {
     if (pid < 0)
         give_up("no process can be forked");
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != director)
+            _exit(0);
+        signal(SIGINT, SIG_IGN);
+        signal(SIGTERM, SIG_IGN);
         life = number;
         seat = &ledger->seats[k];
         random_state = seed ^ (uint64_t)number << 32;
@@ -240,6 +252,8 @@ static void look_after(shmc *s, int restart) {
     }
     if (ledger->violations)
         give_up(ledger->violation);
+    if (interrupted)
+        give_up("none, but it was interrupted");
     if (dice(8) == 0 && shmc_reap(s) < 0)
         give_up("reaping failed");
 }
@@ -532,6 +546,8 @@ int main(int argc, char **argv) {
     uint64_t until = argc > 3 ? begin + strtoull(argv[3], NULL, 10) * SECOND_NS : UINT64_MAX;
     random_state = seed;
     director = getpid();
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
     printf("seed %llu\n", (unsigned long long)seed);
     fflush(stdout);
     ledger = mmap(NULL, sizeof *ledger, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
