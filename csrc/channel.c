@@ -59,6 +59,7 @@ static uint32_t reuse(struct shmc *s, uint32_t domain) {
         SET(s, domain, d->folded_sent, d->folded_sent + c->sent);
         SET(s, domain, d->folded_delivered, d->folded_delivered + c->delivered);
         SET(s, domain, d->folded_redelivered, d->folded_redelivered + c->redelivered);
+        SET(s, domain, d->folded_refused, d->folded_refused + c->refused);
         for (uint32_t k = 0; k < SHMC_CAUSES; k++)
             if (c->dropped[k])
                 SET(s, domain, d->folded_dropped[k], d->folded_dropped[k] + c->dropped[k]);
@@ -84,6 +85,7 @@ uint32_t channel_make(struct shmc *s, uint32_t domain, const char *name, uint32_
     SET(s, domain, c->sent, 0);
     SET(s, domain, c->delivered, 0);
     SET(s, domain, c->redelivered, 0);
+    SET(s, domain, c->refused, 0);
     for (uint32_t k = 0; k < SHMC_CAUSES; k++)
         SET(s, domain, c->dropped[k], 0);
     SET(s, domain, c->window_ns, 0);
@@ -116,6 +118,12 @@ uint32_t target_channel(struct shmc *s, shmc_target *t) {
     t->channel = index;
     t->generation = index ? channel_at(s, index)->generation : 0;
     return index;
+}
+
+/* It was full: whoever sent was told, and still has the message. */
+void count_refusal(struct shmc *s, uint32_t domain, uint32_t channel) {
+    struct channel *c = channel_at(s, channel);
+    SET(s, domain, c->refused, c->refused + 1);
 }
 
 void count_drop(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t cause, uint64_t n) {

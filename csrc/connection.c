@@ -95,11 +95,11 @@ int shmc_connection_open(shmc *s, shmc_target *connect, shmc_target *disconnect,
     uint32_t first, second;
     int r = prepare_descriptor(s, connect, hello, hello_length, key, address, address_length, &first);
     if (r != SHMC_OK)
-        goto count;
+        return RESULT(s, r);
     r = prepare_descriptor(s, disconnect, goodbye, goodbye_length, key, address, address_length, &second);
     if (r != SHMC_OK) {
         pool_release(s, first);
-        goto count;
+        return RESULT(s, r);
     }
     struct kicks kicks = {0};
     uint32_t expired[SWEEP], expired_count = 0;
@@ -124,7 +124,7 @@ int shmc_connection_open(shmc *s, shmc_target *connect, shmc_target *disconnect,
             r = queue_enqueue(s, first, &kicks, 0);
         }
         if (r != SHMC_OK)
-            count_drop(s, SHMC_WORK, to, r == SHMC_FULL ? SHMC_CAUSE_FULL : SHMC_CAUSE_MEMORY, 1);
+            count_refusal(s, SHMC_WORK, to);
     }
     unlock(s, SHMC_WORK);
     kick(s, &kicks);
@@ -134,10 +134,6 @@ int shmc_connection_open(shmc *s, shmc_target *connect, shmc_target *disconnect,
         pool_release(s, first);
         pool_release(s, second);
     }
-    return RESULT(s, r);
-count:
-    if (r == SHMC_NO_MEMORY)
-        shmc_count_drop(s, connect, SHMC_CAUSE_MEMORY, 1);
     return RESULT(s, r);
 }
 

@@ -106,8 +106,10 @@ int shmc_group_admit(shmc *s, shmc_target *queue, const void *members, uint64_t 
             admitted[k] = virtual_ && v->count < capacity;
             if (admitted[k])
                 SET(s, SHMC_REPLY, v->count, v->count + 1);
-            else if (channel)
+            else if (channel) {
+                count_refusal(s, SHMC_REPLY, channel);
                 count_drop(s, SHMC_REPLY, channel, SHMC_CAUSE_FULL, 1);
+            }
             commit(s, SHMC_REPLY);
             at += 1 + *at;
         }

@@ -83,7 +83,7 @@ struct domain {
     uint32_t hand;                       /* where the search for an entry to use again goes on */
     uint32_t spare;
     uint64_t number; /* of the last message queued */
-    uint64_t folded_sent, folded_delivered, folded_redelivered,
+    uint64_t folded_sent, folded_delivered, folded_redelivered, folded_refused,
         folded_dropped[SHMC_CAUSES]; /* of entries used again */
     uint64_t summary;                /* bit w: ready[w] is not 0 */
     uint64_t ready[READY_WORDS];
@@ -100,9 +100,10 @@ struct channel { /* its domain */
     uint32_t count; /* QUEUED here */
     uint32_t leased, virtuals;
     uint32_t run_head, run_tail;
-    uint32_t age_head, age_tail;
+    uint32_t age_head, age_tail; /* of the keyed; the others are in order of age on the run list */
     uint32_t name_length;
     uint64_t sent, delivered, redelivered;
+    uint64_t refused; /* how often it was full when somebody came */
     uint64_t dropped[SHMC_CAUSES];
     uint64_t window_ns, window_sent, window_full; /* start of this second's window, and counters then */
     uint64_t rate_ns, rate_sent, rate_full;       /* the window before: its length and what came in it */
@@ -360,6 +361,13 @@ void log_overflow(struct shmc *s);
         POINT();                                                                                             \
     } while (0)
 
+/* SET where the word often has that value already. */
+#define KEEP(s, dom, field, value)                                                                           \
+    do {                                                                                                     \
+        if ((field) != (__typeof__(field))(value))                                                           \
+            SET(s, dom, field, value);                                                                       \
+    } while (0)
+
 /* --- bounds --- */
 
 void poison(struct shmc *s);
@@ -494,6 +502,7 @@ void bell_close_all(struct shmc *s);
 uint32_t channel_find(struct shmc *s, uint32_t domain, const char *name, uint32_t length, uint64_t hash);
 uint32_t channel_make(struct shmc *s, uint32_t domain, const char *name, uint32_t length, uint64_t hash);
 uint32_t target_channel(struct shmc *s, shmc_target *t);
+void count_refusal(struct shmc *s, uint32_t domain, uint32_t channel);
 void count_drop(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t cause, uint64_t n);
 enum { TAIL = 0, SORTED = 1 };
 void run_push(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t entry, int where);

@@ -300,6 +300,8 @@ static enum verdict settle(struct shmc *s, uint32_t domain, uint64_t ref, uint64
         return SETTLED;
     if (r == SHMC_FULL && now_ns() < deadline_ns)
         return BLOCKED;
+    if (known && r == SHMC_FULL)
+        count_refusal(s, domain, d->channel);
     if (known)
         count_drop(s, domain, d->channel,
                    r == SHMC_FULL   ? SHMC_CAUSE_FULL

@@ -104,7 +104,7 @@ int pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell) {
         partial_remove(s, class_, index);
     struct block *b = block_at(s, *cell);
     SET(s, SHMC_POOL, b->references, 1);
-    SET(s, SHMC_POOL, b->next, 0);
+    KEEP(s, SHMC_POOL, b->next, 0);
     SET(s, SHMC_POOL, p->used_bytes, p->used_bytes + ((uint64_t)CELL << class_));
     return SHMC_OK;
 }
@@ -153,9 +153,9 @@ static uint32_t descriptor_take(struct shmc *s) {
         return 0;
     struct descriptor *d = descriptor_at(s, index);
     SET(s, SHMC_POOL, d->owner, s->slot_reference);
-    SET(s, SHMC_POOL, d->payload, 0);
-    SET(s, SHMC_POOL, d->outbox, 0);
-    SET(s, SHMC_POOL, d->number, 0);
+    KEEP(s, SHMC_POOL, d->payload, 0);
+    KEEP(s, SHMC_POOL, d->outbox, 0);
+    KEEP(s, SHMC_POOL, d->number, 0);
     SET(s, SHMC_POOL, d->state, HELD);
     SET(s, SHMC_POOL, p->used_bytes, p->used_bytes + sizeof *d);
     return index;
@@ -199,7 +199,7 @@ int pool_allocate(struct shmc *s, uint64_t length, uint32_t *out) {
         r = pool_block(s, piece, &cell);
         if (r != SHMC_OK)
             break;
-        SET(s, SHMC_POOL, block_at(s, cell)->next, d->payload);
+        KEEP(s, SHMC_POOL, block_at(s, cell)->next, d->payload);
         SET(s, SHMC_POOL, d->payload, cell);
         commit(s, SHMC_POOL);
         if (round % ROUND == 0) { /* let others in */
@@ -271,7 +271,7 @@ static void release_locked(struct shmc *s, uint32_t index, uint32_t generation, 
     if (d->generation == generation && d->state == HELD && d->owner == owner) {
         SET(s, SHMC_POOL, d->generation, generation + 1);
         SET(s, SHMC_POOL, d->owner, 0);
-        SET(s, SHMC_POOL, d->outbox, 0);
+        KEEP(s, SHMC_POOL, d->outbox, 0);
         SET(s, SHMC_POOL, d->next, p->descriptor_free);
         SET(s, SHMC_POOL, p->descriptor_free, index);
         SET(s, SHMC_POOL, d->state, FREE);

@@ -10,11 +10,11 @@ static void note_rate(struct shmc *s, uint32_t domain, struct channel *c, uint64
     if (c->window_ns) {
         SET(s, domain, c->rate_ns, elapsed);
         SET(s, domain, c->rate_sent, c->sent - c->window_sent);
-        SET(s, domain, c->rate_full, c->dropped[SHMC_CAUSE_FULL] - c->window_full);
+        SET(s, domain, c->rate_full, c->refused - c->window_full);
     }
     SET(s, domain, c->window_ns, now);
     SET(s, domain, c->window_sent, c->sent);
-    SET(s, domain, c->window_full, c->dropped[SHMC_CAUSE_FULL]);
+    SET(s, domain, c->window_full, c->refused);
 }
 
 /* The domain a message says it is in; only the caller knows whose lock it has, so at least it must be one of
@@ -50,27 +50,27 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
         return SHMC_FULL;
     uint64_t now = now_ns();
     note_rate(s, domain, c, now);
-    SET(s, domain, d->virtual_, virtual_);
-    SET(s, domain, s->domains[domain].number, s->domains[domain].number + 1);
+    KEEP(s, domain, d->virtual_, virtual_);
+    PUT(s->domains[domain].number, s->domains[domain].number + 1); /* a gap does no harm */
     SET(s, domain, d->number, s->domains[domain].number);
-    SET(s, domain, d->queued_ns, now);
-    SET(s, domain, d->deadline_ns, exempt ? 0 : now + s->expiry_ns);
+    PUT(d->queued_ns, now); /* private until its state says QUEUED */
+    PUT(d->deadline_ns, exempt ? 0 : now + s->expiry_ns);
     SET(s, domain, d->state, QUEUED);
-    SET(s, domain, d->owner, 0);
-    SET(s, domain, d->outbox, 0);
+    KEEP(s, domain, d->owner, 0);
+    KEEP(s, domain, d->outbox, 0);
     SET(s, domain, c->count, c->count + 1);
     SET(s, domain, c->sent, c->sent + 1);
-    if (d->deadline_ns)
-        age_push(s, domain, index);
     if (d->key && domain == SHMC_WORK) {
         uint32_t lane = lane_find(s, d->key);
         if (!lane && !(lane = lane_make(s, d->key)))
             return SHMC_NO_MEMORY;
+        if (d->deadline_ns)
+            age_push(s, domain, index);
         lane_append(s, lane, index);
         if (lane_at(s, lane)->state == LANE_IDLE)
             lane_schedule(s, lane, kicks);
     } else {
-        SET(s, domain, d->lane, 0);
+        KEEP(s, domain, d->lane, 0);
         run_push(s, domain, d->channel, index, TAIL);
         wake_one(s, domain, d->channel, kicks);
     }
@@ -82,6 +82,8 @@ void queue_unlink(struct shmc *s, uint32_t index, struct kicks *kicks) {
     struct descriptor *d = descriptor_at(s, index);
     uint32_t domain = domain_of(s, d);
     struct channel *c = channel_at(s, d->channel);
+    if (d->deadline_ns && d->lane)
+        age_remove(s, domain, index);
     if (d->lane) {
         uint32_t lane = d->lane;
         int at_head = lane_at(s, lane)->head == index && lane_at(s, lane)->state != LANE_RUNNING;
@@ -94,18 +96,28 @@ void queue_unlink(struct shmc *s, uint32_t index, struct kicks *kicks) {
         delay_remove(s, domain, index);
     else
         run_remove(s, domain, d->channel, index);
-    if (d->deadline_ns)
-        age_remove(s, domain, index);
     if (d->virtual_)
         virtual_lower(s, d->virtual_, 1);
     SET(s, domain, c->count, c->count - 1);
-    SET(s, domain, d->lane, 0);
-    SET(s, domain, d->virtual_, 0);
-    SET(s, domain, d->not_before_ns, 0);
-    SET(s, domain, d->deadline_ns, 0);
+    KEEP(s, domain, d->lane, 0);
+    KEEP(s, domain, d->virtual_, 0);
+    KEEP(s, domain, d->not_before_ns, 0);
+    KEEP(s, domain, d->deadline_ns, 0);
     SET(s, domain, d->number, 0);
     SET(s, domain, d->state, HELD);
     SET(s, domain, d->owner, s->slot_reference);
+}
+
+/* The oldest message, if it has expired: of the keyed by the age list, of the others by the run list. */
+static uint32_t oldest_expired(struct shmc *s, uint32_t channel, uint64_t now) {
+    struct channel *c = channel_at(s, channel);
+    if (c->age_head && descriptor_at(s, c->age_head)->deadline_ns <= now)
+        return c->age_head;
+    uint32_t entry = c->run_head;
+    if (!entry || entry & LANE_BIT)
+        return 0;
+    uint64_t deadline = descriptor_at(s, entry)->deadline_ns;
+    return deadline && deadline <= now ? entry : 0;
 }
 
 /* Take up to `limit` expired messages of a channel away, oldest first; the caller frees them after leaving.
@@ -114,8 +126,8 @@ uint32_t sweep_expired(struct shmc *s, uint32_t domain, uint32_t channel, uint64
                        uint32_t limit, struct kicks *kicks) {
     uint32_t n = 0;
     while (n < limit) {
-        uint32_t index = channel_at(s, channel)->age_head;
-        if (!index || descriptor_at(s, index)->deadline_ns > now || HINT(s->header->poisoned))
+        uint32_t index = oldest_expired(s, channel, now);
+        if (!index || HINT(s->header->poisoned))
             break;
         struct descriptor *d = descriptor_at(s, index);
         if (d->state != QUEUED || d->channel != channel || d->domain != domain || d->age_prev) {
@@ -155,7 +167,8 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
     }
     run_remove(s, domain, channel, entry);
     if (d->deadline_ns) {
-        age_remove(s, domain, index);
+        if (lane)
+            age_remove(s, domain, index);
         SET(s, domain, d->deadline_ns, 0);
     }
     SET(s, domain, c->count, c->count - 1);
@@ -274,6 +287,14 @@ static int count_target(struct shmc *s, shmc_target *t, uint32_t cause, uint64_t
     return SHMC_OK;
 }
 
+static void refuse_target(struct shmc *s, shmc_target *t) {
+    lock(s, t->domain);
+    uint32_t channel = target_channel(s, t);
+    if (channel)
+        count_refusal(s, t->domain, channel);
+    unlock(s, t->domain);
+}
+
 int shmc_count_drop(shmc *s, shmc_target *t, uint32_t cause, uint64_t n) {
     REQUIRE(s);
     if (cause >= SHMC_CAUSES)
@@ -317,7 +338,7 @@ static int still_full(struct shmc *s, shmc_target *t) {
     int full =
         channel && channel_at(s, channel)->count >= t->capacity && !(channel_at(s, channel)->flags & DEAD);
     if (full)
-        count_drop(s, t->domain, channel, SHMC_CAUSE_FULL, 1);
+        count_refusal(s, t->domain, channel);
     unlock(s, t->domain);
     kick(s, &kicks);
     for (uint32_t k = 0; k < n; k++)
@@ -339,7 +360,7 @@ int shmc_send(shmc *s, shmc_target *t, const void *payload, uint64_t length, uin
     int r = prepare_descriptor(s, t, payload, length, key, address, address_length, &index);
     if (r != SHMC_OK) {
         if (r == SHMC_NO_MEMORY)
-            count_target(s, t, SHMC_CAUSE_MEMORY, 1);
+            refuse_target(s, t);
         return RESULT(s, r);
     }
     struct kicks kicks = {0};
@@ -356,12 +377,10 @@ int shmc_send(shmc *s, shmc_target *t, const void *payload, uint64_t length, uin
         }
         if (r == SHMC_OK && order)
             connection_note(s, key, order);
-        if (r != SHMC_OK)
-            count_drop(s, t->domain, channel,
-                       r == SHMC_FULL   ? SHMC_CAUSE_FULL
-                       : r == SHMC_GONE ? SHMC_CAUSE_GONE
-                                        : SHMC_CAUSE_MEMORY,
-                       1);
+        if (r == SHMC_GONE)
+            count_drop(s, t->domain, channel, SHMC_CAUSE_GONE, 1);
+        else if (r != SHMC_OK)
+            count_refusal(s, t->domain, channel);
     } else
         r = SHMC_NO_MEMORY;
     unlock(s, t->domain);

@@ -134,7 +134,7 @@ static uint32_t choose(struct shmc *s, shmc_interest *i, uint32_t domain) {
             ready &= ~0ull << (start % 64);
         if (ready) {
             uint32_t bit = word * 64 + (uint32_t)__builtin_ctzll(ready);
-            SET(s, domain, d->cursor, bit + 1);
+            PUT(d->cursor, bit + 1); /* whatever it is, it will do */
             return (domain - 1) * CHANNELS + bit;
         }
     }

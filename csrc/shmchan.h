@@ -127,6 +127,7 @@ typedef struct {
     uint64_t sent;
     uint64_t delivered;
     uint64_t redelivered;
+    uint64_t refused;    /* how often a sender found it full, was told, and kept the message */
     uint64_t dropped[7]; /* by enum shmc_cause */
     double sent_per_second, full_per_second;
     double max_age; /* s */
@@ -134,7 +135,7 @@ typedef struct {
 
 typedef struct {
     uint64_t memory_total, memory_used;
-    uint64_t pending, sent, delivered, redelivered;
+    uint64_t pending, sent, delivered, redelivered, refused;
     uint64_t dropped[7];
     double sent_per_second, full_per_second, max_age;
     uint64_t groups, members, connections, leased, outboxes, processes;

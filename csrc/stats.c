@@ -19,7 +19,7 @@ static void sweep_all(struct shmc *s, uint32_t domain, uint32_t index) {
 static void read_channel(struct shmc *s, uint32_t domain, uint32_t index, shmc_channel_statistics *out) {
     struct channel *c = channel_at(s, index);
     memset(out, 0, sizeof *out);
-    if (HINT(c->age_head))
+    if (HINT(c->count))
         sweep_all(s, domain, index);
     lock(s, domain);
     uint64_t now = now_ns();
@@ -30,6 +30,7 @@ static void read_channel(struct shmc *s, uint32_t domain, uint32_t index, shmc_c
     out->sent = c->sent;
     out->delivered = c->delivered;
     out->redelivered = c->redelivered;
+    out->refused = c->refused;
     for (uint32_t k = 0; k < SHMC_CAUSES; k++)
         out->dropped[k] = c->dropped[k];
     uint64_t elapsed = now - c->window_ns;
@@ -37,17 +38,19 @@ static void read_channel(struct shmc *s, uint32_t domain, uint32_t index, shmc_c
         ; /* nothing came in the last second, else the window would be younger */
     } else if (c->window_ns && elapsed >= SECOND_NS) {
         out->sent_per_second = (double)(c->sent - c->window_sent) * SECOND_NS / (double)elapsed;
-        out->full_per_second =
-            (double)(c->dropped[SHMC_CAUSE_FULL] - c->window_full) * SECOND_NS / (double)elapsed;
+        out->full_per_second = (double)(c->refused - c->window_full) * SECOND_NS / (double)elapsed;
     } else if (c->rate_ns) {
         out->sent_per_second = (double)c->rate_sent * SECOND_NS / (double)c->rate_ns;
         out->full_per_second = (double)c->rate_full * SECOND_NS / (double)c->rate_ns;
     } else {
         out->sent_per_second = (double)c->sent;
-        out->full_per_second = (double)c->dropped[SHMC_CAUSE_FULL];
+        out->full_per_second = (double)c->refused;
     }
-    if (c->age_head)
-        out->max_age = (double)(now - descriptor_at(s, c->age_head)->queued_ns) / (double)SECOND_NS;
+    uint32_t heads[] = {c->age_head, c->run_head & LANE_BIT ? 0 : c->run_head};
+    for (int k = 0; k < 2; k++) {
+        double age = heads[k] ? (double)(now - descriptor_at(s, heads[k])->queued_ns) / (double)SECOND_NS : 0;
+        out->max_age = age > out->max_age ? age : out->max_age;
+    }
     unlock(s, domain);
 }
 
@@ -90,6 +93,7 @@ int shmc_statistics_read(shmc *s, shmc_statistics *out) {
         out->sent += c.sent;
         out->delivered += c.delivered;
         out->redelivered += c.redelivered;
+        out->refused += c.refused;
         for (uint32_t k = 0; k < SHMC_CAUSES; k++)
             out->dropped[k] += c.dropped[k];
         out->sent_per_second += c.sent_per_second;
@@ -103,6 +107,7 @@ int shmc_statistics_read(shmc *s, shmc_statistics *out) {
         out->sent += d->folded_sent;
         out->delivered += d->folded_delivered;
         out->redelivered += d->folded_redelivered;
+        out->refused += d->folded_refused;
         for (uint32_t k = 0; k < SHMC_CAUSES; k++)
             out->dropped[k] += d->folded_dropped[k];
         unlock(s, domain);

@@ -298,4 +298,5 @@ class _Errand:
             if now < self._deadline:
                 return False
             self._bridge.problem("dropped.receive", self._channel, "stayed full, the end of the body is dropped")
+            self._bridge.port.dropped(self._channel)
         return True

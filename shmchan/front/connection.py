@@ -10,7 +10,6 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from shmchan.exceptions import ChannelFull, LayerError, MessageTooLarge
-from shmchan.front.origin import origin_allowed
 from shmchan.front.request import HTTPExchange
 from shmchan.front.session import WebSocketSession
 from shmchan.protocol.handshake import BadHandshake, check_request
@@ -23,6 +22,7 @@ from shmchan.protocol.http import (
     UpgradeReceived,
 )
 from shmchan.protocol.websocket import Closed, WebSocketConnection
+from shmchan.security.origin import origin_allowed
 
 if TYPE_CHECKING:
     from shmchan.front.bridge import Bridge
@@ -268,6 +268,7 @@ class Connection(asyncio.Protocol):
             self._begin(WebSocketSession(self, head, handshake, now))
         except ChannelFull:
             bridge.counters.add("refused.full")
+            bridge.port.dropped("websocket.connect")
             self._refuse(target, 503, [], "too many connect at the moment; try again later\n", now)
         except MessageTooLarge as error:
             bridge.problem("refused.malformed", f"WebSocket {target:.200}", f"refused: {error}")

@@ -89,6 +89,7 @@ class HTTPExchange:
             self._bridge.port.send("http.request", message)
         except ChannelFull:
             counters.add("refused.full")
+            self._bridge.port.dropped("http.request")
             self._refuse(http, 503)
             return
         except MessageTooLarge as error:

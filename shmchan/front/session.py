@@ -314,6 +314,7 @@ class WebSocketSession:
                 )
                 self._bridge.counters.add("timeout.receive")
                 self._bridge.counters.add("dropped.receive", len(backlog))
+                self._bridge.port.dropped("websocket.receive", len(backlog))
                 backlog.clear()
                 self._close(1013, "try again later")
                 self._pressed = True

@@ -25,6 +25,7 @@ NEVER_EXPIRING = frozenset(["asgi.delay"])
 DEAD_CHANNEL = "shmchan.dead"
 OWED_SECONDS = 2.0  # how long a parked outbox is tried again
 MAX_REDELIVERIES = 3
+MAX_SESSION_SIZE = 65000  # bytes of a connection's session, encoded: one block of the pool, copied under a lock
 
 
 def default_policy(channel: str) -> Policy:
@@ -209,6 +210,9 @@ class Port(abc.ABC):
     @abc.abstractmethod
     def credit(self, reply_channel: str, count: int = 1) -> None:
         """The socket took the bytes of ``count`` messages; until then they counted against that channel's capacity."""
+
+    def dropped(self, channel: str, count: int = 1) -> None:
+        """Clients' messages that this channel had no room for, and that were given up: counted where a layer counts drops."""
 
     def connecting(self, reply_channel: str) -> bool:
         """
@@ -419,6 +423,30 @@ class BaseChannelLayer(abc.ABC):
         Raises:
             ChannelFull: nothing was sent.
         """
+
+    # --- sessions of connections
+
+    def session_load(self, reply_channel: str) -> Message | None:
+        """What is kept for this reply channel; None if nothing is."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no sessions")
+
+    def session_save(self, reply_channel: str, data: Message) -> None:
+        """
+        Keep a dict of plain values for a reply channel, in place of what was kept before: all of it, or killed on the way nothing.
+
+        It goes when a worker is done with the channel's ``websocket.disconnect``, however it ended, with `flush` if nobody is
+        connected under that name, and `group_expiry` seconds after it was last saved.
+
+        Raises:
+            TypeError: something in it cannot be kept; the text names the key.
+            MessageTooLarge: it is longer than MAX_SESSION_SIZE, encoded.
+            ChannelFull: the layer has no memory for it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no sessions")
+
+    def session_drop(self, reply_channel: str) -> None:
+        """Keep nothing for this reply channel any more."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no sessions")
 
     # --- fronts
 

@@ -20,6 +20,7 @@ from shmchan.exceptions import ChannelFull, LayerClosed
 from shmchan.layers import wire
 from shmchan.layers.backlog import Backlog, Entry, State
 from shmchan.layers.base import (
+    MAX_SESSION_SIZE,
     NEVER_EXPIRING,
     OWED_SECONDS,
     POLICIES,
@@ -95,6 +96,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._wakers: set[Callable[[], object]] = set()
         self._backlog = Backlog()
         self._groups: dict[str, dict[str, float]] = {}
+        self._sessions: dict[str, tuple[bytes, float]] = {}
         self._parallel: set[str] = set()
         self._heard: set[str] = set()
         self._last_heard: object = None
@@ -180,12 +182,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._check_open()
             self._backlog.clear()
             self._groups.clear()
+            connected = {name for port in self._ports.values() for name in port.connected()}
+            self._sessions = {name: kept for name, kept in self._sessions.items() if name in connected}
 
     def global_statistics(self) -> GlobalStatistics:
         with self._lock:
             self._check_open()
             counts = self._backlog.statistics(None, time.monotonic())
-            return {**counts, "memory_total": self.memory, "memory_used": self._backlog.used}
+            kept = sum(len(payload) for payload, _ in self._sessions.values())
+            return {**counts, "memory_total": self.memory, "memory_used": self._backlog.used + kept}
 
     def channel_statistics(self, channel: str) -> ChannelStatistics:
         channel = names.check_channel(channel)
@@ -198,6 +203,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._closed = True
             self._backlog = Backlog()
             self._groups.clear()
+            self._sessions.clear()
             self._announce()
 
     # --- workers
@@ -255,6 +261,31 @@ class InMemoryChannelLayer(BaseChannelLayer):
             refusal = self._put(channel, payload, None if channel in self._parallel else key)
             if refusal is not None:
                 raise refusal
+
+    # --- sessions of connections
+
+    def session_load(self, reply_channel: str) -> Message | None:
+        with self._lock:
+            self._check_open()
+            payload, until = self._sessions.get(reply_channel, (b"", 0.0))
+        return wire.decode(payload) if until > time.monotonic() else None
+
+    def session_save(self, reply_channel: str, data: Message) -> None:
+        names.check_channel(reply_channel)
+        payload = wire.encode(data, MAX_SESSION_SIZE)
+        now = time.monotonic()
+        with self._lock:
+            self._check_open()
+            for name in [name for name, (_, until) in self._sessions.items() if until <= now]:
+                del self._sessions[name]
+            if not self._has_memory(len(payload)):
+                raise ChannelFull(reply_channel)
+            self._sessions[reply_channel] = payload, now + self.group_expiry
+
+    def session_drop(self, reply_channel: str) -> None:
+        with self._lock:
+            self._check_open()
+            self._sessions.pop(reply_channel, None)
 
     # --- fronts
 
@@ -417,6 +448,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
                     return False
                 self._give_up(parked, [item], "outbox_full")
         owed.items = []
+        if self._sessions and owed.entry.channel == "websocket.disconnect":
+            reply_channel = owed.entry.key or wire.decode(owed.entry.payload).get("reply_channel")
+            self._sessions.pop(str(reply_channel), None)
         self._backlog.finish(owed.entry)
         self._announce()
         return True

@@ -102,6 +102,10 @@ class MemoryPort(Port):
         with self._lock:
             return self._layer._backlog.has_lane(reply_channel)
 
+    def connected(self) -> list[str]:
+        """The reply channels whose disconnect is still to come; the layer asks under its lock."""
+        return [*self._disconnects]
+
     def listens(self, channel: str) -> bool:
         """Whether anybody in this process ever leased from it: workers of this layer end together with it."""
         return channel in self._layer._heard

@@ -171,6 +171,9 @@ class ShmPort(Port):
     def credit(self, reply_channel: str, count: int = 1) -> None:
         self._must(lib.shmc_credit(self._layer.handle, self._layer.target(reply_channel), count))
 
+    def dropped(self, channel: str, count: int = 1) -> None:
+        self._must(lib.shmc_count_drop(self._layer.handle, self._layer.target(channel), lib.SHMC_CAUSE_FULL, count))
+
     def connecting(self, reply_channel: str) -> bool:
         status = lib.shmc_lane_busy(self._layer.handle, self._lane(reply_channel.encode()))
         if status < 0:
