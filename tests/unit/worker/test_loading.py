@@ -1,5 +1,6 @@
 """Finding an application: what works, and one clear line for what does not."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ Write = Callable[[str, str], str]
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Write a module that can be imported during the test."""
-    monkeypatch.syspath_prepend(tmp_path)
+    # Not syspath_prepend: that asks pkg_resources, of which the Autobahn suite leaves a stand-in without what it asks for.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
     before = set(sys.modules)
 
     def write(name: str, text: str) -> str:
