@@ -130,7 +130,8 @@ uint32_t sweep_expired(struct shmc *s, uint32_t domain, uint32_t channel, uint64
         if (!index || HINT(s->header->poisoned))
             break;
         struct descriptor *d = descriptor_at(s, index);
-        if (d->state != QUEUED || d->channel != channel || d->domain != domain || d->age_prev) {
+        uint32_t before = index == channel_at(s, channel)->age_head ? d->age_prev : d->run_prev;
+        if (d->state != QUEUED || d->channel != channel || d->domain != domain || before) {
             poison(s);
             break;
         }
