@@ -211,7 +211,7 @@ class Port(abc.ABC):
     def credit(self, reply_channel: str, count: int = 1) -> None:
         """The socket took the bytes of ``count`` messages; until then they counted against that channel's capacity."""
 
-    def dropped(self, channel: str, count: int = 1) -> None:
+    def dropped(self, channel: str, count: int = 1) -> None:  # noqa: B027 - a layer need not count them
         """Clients' messages that this channel had no room for, and that were given up: counted where a layer counts drops."""
 
     def connecting(self, reply_channel: str) -> bool:
@@ -432,7 +432,7 @@ class BaseChannelLayer(abc.ABC):
 
     def session_save(self, reply_channel: str, data: Message) -> None:
         """
-        Keep a dict of plain values for a reply channel, in place of what was kept before: all of it, or killed on the way nothing.
+        Keep a dict of plain values for a reply channel, in place of what was kept before: all of it, or nothing if it fails.
 
         It goes when a worker is done with the channel's ``websocket.disconnect``, however it ended, with `flush` if nobody is
         connected under that name, and `group_expiry` seconds after it was last saved.
