@@ -20,16 +20,22 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "bench": "shmchan.cli.bench:bench",
     "doctor": "shmchan.cli.doctor:doctor",
+    "group": "shmchan.cli.group:group",
     "run": "shmchan.cli.run:run",
+    "send": "shmchan.cli.send:send",
     "stats": "shmchan.cli.stats:stats",
+    "worker": "shmchan.cli.worker:worker",
 }
 """Each command's module and the click command in it."""
 
 SUMMARIES = {
     "bench": "Measure this machine.",
     "doctor": "Check a segment, also one that killed processes left.",
+    "group": "Look into a group of a running instance, or change it.",
     "run": "Serve an application.",
+    "send": "Send a message to a channel of a running instance.",
     "stats": "Show what a running instance does.",
+    "worker": "Join a running instance with one more worker.",
 }
 """For the list of commands, which thereby imports none of them."""
 

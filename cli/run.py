@@ -12,11 +12,21 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from shmchan.cli.settings import POSITIVE, SECONDS, SIZE, check_project_settings, format_size, installed_version, option
+from shmchan.cli.settings import (
+    LOG_FORMAT,
+    POSITIVE,
+    SECONDS,
+    SIZE,
+    check_project_settings,
+    consumer_options,
+    format_size,
+    installed_version,
+    option,
+)
 from shmchan.exceptions import ConfigError
 
-LOG_FORMAT = "%(asctime)s %(levelname)-8s %(name)s [%(process)d] %(message)s"
-LOG_LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
+AT_A_BREAKPOINT = 3600.0
+"""Seconds that a client of a run that is debugged waits, where no option says otherwise."""
 
 FRONT_OPTIONS = (
     "http_timeout",
@@ -30,7 +40,18 @@ FRONT_OPTIONS = (
 )
 """Options whose name is that of the field of `FrontConfig` that they fill; None leaves it at its default."""
 
-RUN_OPTIONS = ("workers", "unix", "name", "memory", "capacity", "expiry", "graceful_timeout", "app_dir")
+RUN_OPTIONS = (
+    "workers",
+    "unix",
+    "name",
+    "memory",
+    "capacity",
+    "expiry",
+    "graceful_timeout",
+    "threads",
+    "async_limit",
+    "app_dir",
+)
 """Those whose name is that of the field of `RunOptions`."""
 
 
@@ -60,11 +81,12 @@ def available_cores() -> int:
 @option("--max-body-size", type=SIZE, help="Longest request body.  [default: 1GiB]")
 @option("--root-path", default="", help="Path where a proxy mounts the application.")
 @option("--access-log/--no-access-log", default=True, help="Log every request and WebSocket.")
-@option("--log-level", type=LOG_LEVELS, default="info", help="The least that is logged.")
 @option("--graceful-timeout", type=SECONDS, default=10.0, help="Seconds that stopping may take.")
-@option("--app-dir", type=click.Path(exists=True, file_okay=False), default=".", help="Folder that APP is imported from.")
+@option("--nothreading", is_flag=True, help="One worker with one thread.")
+@option("--debug", is_flag=True, help="Everything in this one process, in memory; breakpoint() works in consumers.")
+@consumer_options
 @click.pass_context
-def run(context: click.Context, /, app: str, log_level: str, **given: Any) -> int:
+def run(context: click.Context, /, app: str, log_level: str, nothreading: bool, debug: bool, **given: Any) -> int:
     """Serve APP, which is MODULE or MODULE:ATTRIBUTE (default: routing, then channel_routing).
 
     SIGTERM or Ctrl-C finishes what runs, closes WebSockets with 1012 and leaves nothing behind; a second one stops at once.
@@ -74,6 +96,15 @@ def run(context: click.Context, /, app: str, log_level: str, **given: Any) -> in
     from shmchan.front.config import FrontConfig
     from shmchan.supervisor.serve import FRONT_SHARE, RunOptions, serve
 
+    if nothreading:
+        given["workers"] = only_one(context, "workers", "--nothreading")
+        given["threads"] = only_one(context, "threads", "--nothreading")
+    if debug:
+        given["workers"] = only_one(context, "workers", "--debug")
+        given["threads"] = only_one(context, "threads", "--debug")
+        for name in ("http_timeout", "handshake_timeout"):
+            if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+                given[name] = AT_A_BREAKPOINT
     only_unix = given["unix"] and context.get_parameter_source("bind") is ParameterSource.DEFAULT
     try:
         front = FrontConfig(
@@ -86,11 +117,29 @@ def run(context: click.Context, /, app: str, log_level: str, **given: Any) -> in
             app=app,
             binds=() if only_unix else given["bind"],
             front=front,
+            only=tuple(given["only_channels"]),
+            exclude=tuple(given["exclude_channels"]),
+            debug=debug,
             **{name: given[name] for name in RUN_OPTIONS},
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return serve(options, lambda started: announce(banner(started, colour=sys.stderr.isatty())))
+    from shmchan.supervisor.debug import serve_in_one_process
+
+    begin = serve_in_one_process if debug else serve
+    return begin(options, lambda started: announce(banner(started, colour=sys.stderr.isatty())))
+
+
+def only_one(context: click.Context, name: str, flag: str) -> int:
+    """
+    1, for an option that a flag sets.
+
+    Raises:
+        ConfigError: the command line gives it, too, and something else.
+    """
+    if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and context.params[name] != 1:
+        raise ConfigError(f"--{name} {context.params[name]} and {flag}, which means one, contradict each other; leave one out")
+    return 1
 
 
 def announce(text: str) -> None:
@@ -108,8 +157,10 @@ def banner(started: Any, colour: bool) -> str:
         colour: whether a terminal shows it.
     """
     options = started.options
-    workers = f"{options.workers} worker{'' if options.workers == 1 else 's'}"
+    workers = f"{options.workers} worker{'' if options.workers == 1 else 's'}, segment {options.name!r}"
+    if options.debug:
+        workers = "everything in this process, memory"
     lines = [f"shmchan {installed_version()} serves {options.app}"]
     lines += [f"  at    {click.style(url, bold=True) if colour else url}" for url in started.urls]
-    lines += [f"  with  {workers}, segment {options.name!r} of {format_size(started.memory)}", "  stop  with Ctrl-C or SIGTERM"]
+    lines += [f"  with  {workers} of {format_size(started.memory)}", "  stop  with Ctrl-C or SIGTERM"]
     return "\n".join(lines) + "\n"

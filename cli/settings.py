@@ -16,7 +16,7 @@ import click
 
 from shmchan.exceptions import ConfigError
 
-REPEATABLE = {"bind", "ws_protocol"}
+REPEATABLE = {"bind", "exclude_channels", "only_channels", "ws_protocol"}
 """Options that a project may give as a list, or as one string."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -74,6 +74,9 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]
         return seconds
 
 
+LOG_FORMAT = "%(asctime)s %(levelname)-8s %(name)s [%(process)d] %(message)s"
+LOG_LEVELS = click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
+
 SIZE = Size()
 SECONDS = Seconds(zero=True)
 POSITIVE = Seconds(zero=False)
@@ -83,6 +86,28 @@ def option(flag: str, **attributes: Any) -> Callable[[Any], Any]:
     """A click option that is also taken from ``SHMCHAN_`` and its name."""
     name = flag.split("/")[0].removeprefix("--").replace("-", "_").upper()
     return click.option(flag, envvar=f"SHMCHAN_{name}", show_default=attributes.pop("show_default", True), **attributes)
+
+
+def consumer_options(command: Any) -> Any:
+    """The options of whatever runs consumers: how many at once, and of which channels."""
+    for add in reversed(
+        (
+            option(
+                "--threads", type=click.IntRange(1, 512), metavar="N", default=1, help="Plain consumers a worker runs at once."
+            ),
+            option(
+                "--async-limit", type=click.IntRange(1), metavar="N", default=500, help="Async consumers a worker runs at once."
+            ),
+            option("--only-channels", multiple=True, metavar="GLOB", help="Take only messages of these; may be repeated."),
+            option("--exclude-channels", multiple=True, metavar="GLOB", help="Take no messages of these; may be repeated."),
+            option("--log-level", type=LOG_LEVELS, default="info", help="The least that is logged."),
+            option(
+                "--app-dir", type=click.Path(exists=True, file_okay=False), default=".", help="Folder that APP is imported from."
+            ),
+        )
+    ):
+        command = add(command)
+    return command
 
 
 def find_project(start: Path) -> Path | None:

@@ -43,7 +43,11 @@ class RunOptions:
         capacity: messages a channel holds.
         expiry: seconds a message waits at most.
         graceful_timeout: seconds that stopping may take.
+        threads: plain consumers that each worker runs at once.
+        async_limit: `async def` consumers that each worker runs at once.
+        only, exclude: globs; the channels that the workers take messages of.
         app_dir: folder from which the application is imported.
+        debug: whether all of it runs in one process.
         front: the front's own options.
     """
 
@@ -56,7 +60,12 @@ class RunOptions:
     capacity: int | None = None
     expiry: float | None = None
     graceful_timeout: float = 10.0
+    threads: int = 1
+    async_limit: int = 500
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     app_dir: str = "."
+    debug: bool = False
     front: FrontConfig = field(default_factory=FrontConfig)
 
 
@@ -132,8 +141,21 @@ def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> int:
     from shmchan.worker import load_app, run_worker
 
     listeners.close()
-    folder = str(Path(options.app_dir).resolve())
+    make_importable(options.app_dir)
+    with ShmChannelLayer.attach(options.name) as layer:
+        return run_worker(
+            layer,
+            load_app(options.app),
+            only=options.only,
+            exclude=options.exclude,
+            threads=options.threads,
+            async_limit=options.async_limit,
+            ready=ready,
+        )
+
+
+def make_importable(app_dir: str) -> None:
+    """Have applications imported from a folder, before any other."""
+    folder = str(Path(app_dir).resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    with ShmChannelLayer.attach(options.name) as layer:
-        return run_worker(layer, load_app(options.app), ready=ready)

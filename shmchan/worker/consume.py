@@ -80,7 +80,7 @@ class Handler:
         router: who gets them.
         spawn: runs the rest of an `async def` consumer, in the context it is given; what the coroutine returns is owed, as what
             `handle` returns. None: such consumers fail.
-        limits: the time limits of this process.
+        limits: the time limits of this process; None: no consumer's time is limited.
     """
 
     def __init__(self, layer: BaseChannelLayer, router: Router, spawn: Spawn | None = None, limits: Limits | None = None) -> None:
@@ -126,7 +126,7 @@ class Handler:
             consumer_started.send(Handler, message=message)
         job = Job(lease, message, reply, pending, consumer, options)
         context = copy_context()
-        if options.timeout is None:
+        if options.timeout is None or self.limits is None:
             outcome = context.run(self._run, job, kwargs)
             if outcome.__class__ is Outcome:
                 return self._end(job, outcome)
@@ -138,18 +138,15 @@ class Handler:
         self, job: Job, kwargs: dict[str, Any], context: Context, seconds: float, policy: Policy
     ) -> Parked | None:
         """The same for a consumer whose time is limited."""
-        watch = None
-        if self.limits is not None:
-            watch = self.limits.watch(seconds, describe(job.consumer), lambda: self._answer_late(job, policy))
-            outcome = context.run(self.limits.run_soft, seconds, lambda: self._run(job, kwargs), lambda e: self._judge(e, job))
-        else:
-            outcome = context.run(self._run, job, kwargs)
+        assert self.limits is not None
+        watch = self.limits.watch(seconds, describe(job.consumer), lambda: self._answer_late(job, policy))
+        outcome = context.run(
+            self.limits.run_soft, seconds, lambda: self._run(job, kwargs), lambda error: self._judge(error, job)
+        )
         if outcome.__class__ is Outcome:
-            if watch is not None:
-                watch.over()
+            watch.over()
             return self._end(job, outcome)
-        if watch is not None:
-            watch.thread = None
+        watch.thread = None
         self._spawn(self._go_on_in_time(job, outcome, seconds, watch), context)
         return None
 
@@ -161,12 +158,9 @@ class Handler:
         """The rest of an `async def` consumer, and its end."""
         return self._end(job, await self._run_rest(job, coroutine))
 
-    async def _go_on_in_time(
-        self, job: Job, coroutine: Coroutine[Any, Any, Any], seconds: float, watch: Watch | None
-    ) -> Parked | None:
+    async def _go_on_in_time(self, job: Job, coroutine: Coroutine[Any, Any, Any], seconds: float, watch: Watch) -> Parked | None:
         outcome = await self._run_rest(job, coroutine, seconds)
-        if watch is not None:
-            watch.over()
+        watch.over()
         return self._end(job, outcome)
 
     def _end(self, job: Job, outcome: Outcome) -> Parked | None:

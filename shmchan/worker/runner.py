@@ -39,6 +39,7 @@ def run_worker(
     stop: Callable[[], bool] | threading.Event | None = None,
     ready: Callable[[], object] | None = None,
     signals: bool = True,
+    limited: bool = True,
 ) -> int:
     """
     Consume messages until SIGTERM, SIGINT (both only if called from the main thread) or ``stop``; what runs is finished first.
@@ -53,6 +54,7 @@ def run_worker(
         stop: asked now and then whether to stop.
         ready: called once, before the first message.
         signals: whether to stop for SIGTERM and SIGINT.
+        limited: whether the timeouts of routes count.
 
     Returns:
         0, an exit code: it was told to stop.
@@ -68,7 +70,7 @@ def run_worker(
     router = routing if isinstance(routing, Router) else Router(routing)
     if not router.defaults:
         router.check_default()
-    worker = Worker(layer, router, _filtered(router, only, exclude), stop, async_limit)
+    worker = Worker(layer, router, _filtered(router, only, exclude), stop, async_limit, limited)
     for channel in sorted(router.parallel_channels()):
         layer.declare_parallel(channel)
     layer.router = router
@@ -101,6 +103,7 @@ class Worker:
         channels: list[str],
         stop: Callable[[], bool] | threading.Event | None = None,
         async_limit: int = LIMIT,
+        limited: bool = True,
     ) -> None:
         self.layer = layer
         self.router = router
@@ -109,7 +112,7 @@ class Worker:
         self._asked = stop.is_set if isinstance(stop, threading.Event) else stop
         self._max_parked = MAX_PARKED
         self._failure: BaseException | None = None
-        self._limits = Limits()
+        self._limits = Limits() if limited else None
         self._loop = ConsumerLoop(layer, self._fail, async_limit)
 
     def run(self, threads: int = 1) -> None:
