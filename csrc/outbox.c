@@ -286,8 +286,8 @@ static enum verdict settle(struct shmc *s, uint32_t domain, uint64_t ref, uint64
                            struct kicks *kicks, uint32_t *expired, uint32_t *expired_count) {
     uint32_t index = reference_index(item);
     struct descriptor *d = descriptor_at(s, index);
-    if (d->generation != reference_generation(item) || d->state != HELD || d->outbox != ref)
-        return SETTLED;
+    if (HINT(d->generation) != reference_generation(item) || HINT(d->state) != HELD || HINT(d->outbox) != ref)
+        return SETTLED; /* it may be another's now, who works on it under other locks */
     struct channel *c = channel_at(s, d->channel);
     int known = d->channel && c->used && c->generation == d->channel_generation;
     int r = known ? queue_enqueue(s, index, kicks, 0) : SHMC_GONE;
@@ -347,9 +347,10 @@ static uint32_t flush(struct shmc *s, uint64_t ref, const uint64_t *items, uint3
         }
         for (; k < count && k < last && !blocked; k++) {
             struct descriptor *d = descriptor_at(s, reference_index(items[k]));
-            if (d->domain != domain) {
+            uint32_t present = HINT(d->domain);
+            if (present != domain) {
                 if (HINT(d->generation) == reference_generation(items[k])) {
-                    if (d->domain < SHMC_WORK || d->domain > SHMC_REPLY)
+                    if (present < SHMC_WORK || present > SHMC_REPLY)
                         poison(s);
                     break; /* next round, under its own lock */
                 }

@@ -222,9 +222,13 @@ void reap_slot(struct shmc *s, uint32_t index, uint32_t owner) {
     for (uint32_t w = 1; w < WAITERS; w++)
         if (HINT(waiter_at(s, w)->owner) == owner)
             waiter_release(s, w);
-    if (owner != s->slot_reference) /* a dead sender may have swallowed a wake-up */
+    if (owner != s->slot_reference) { /* a dead sender may have swallowed a wake-up */
         for (uint32_t domain = SHMC_WORK; domain <= SHMC_REPLY; domain++)
             wake_all(s, domain);
+        for (uint32_t w = 1; w < WAITERS; w++) /* of one that is listed no more, as the dead took it off */
+            if (HINT(waiter_at(s, w)->owner))
+                wake(s, w);
+    }
     lock(s, SHMC_POOL);
     struct slot *slot = slot_at(s, index);
     if (slot->state == SLOT_LIVE && (index | slot->generation << 8) == owner) {
