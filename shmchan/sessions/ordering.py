@@ -8,6 +8,7 @@ Workers run it.
 
 import functools
 import hashlib
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, overload
@@ -47,59 +48,81 @@ def enforce_ordering(func: Callable[..., Any] | None = None, slight: bool = Fals
         return enforce_ordering
     consumer = func
 
+    if inspect.iscoroutinefunction(consumer):
+
+        @functools.wraps(consumer)
+        async def ordered_later(message: Message, *args: Any, **kwargs: Any) -> Any:
+            turn = _turn_of(message)
+            if turn is not None:
+                with turn:
+                    return await consumer(message, *args, **kwargs)
+            return None
+
+        return ordered_later
+
     @functools.wraps(consumer)
     def ordered(message: Message, *args: Any, **kwargs: Any) -> Any:
-        order = message.get("order")
-        if type(order) is not int:
-            raise ValueError(
-                f"@enforce_ordering needs an int as 'order' in its messages; this one on {message.channel_name} has {order!r}"
-            )
-        if message.reply_channel is None:
-            raise ValueError(
-                f"@enforce_ordering needs a reply_channel in its messages; this one on {message.channel_name} has none"
-            )
-        turn = _Turn(message.channel_layer, message.reply_channel.name)  # type: ignore[arg-type]
-        if order > turn.expected(message.channel_name):
-            waiting = {"channel": message.channel_name, "content": message.content}
-            Channel(turn.waiting_channel, channel_layer=message.channel_layer).send(waiting)
-            return None
-        try:
-            result = consumer(message, *args, **kwargs)
-        except ConsumeLater:
-            raise  # it will run again, and its successors must not overtake it
-        except BaseException:
-            turn.done(message, order, immediately=True)  # its route may discard what it buffered, but not its successors
-            raise
-        turn.done(message, order)
-        return result
+        turn = _turn_of(message)
+        if turn is not None:
+            with turn:
+                return consumer(message, *args, **kwargs)
+        return None
 
     return ordered
 
 
-class _Turn:
-    """Whose turn it is on one connection."""
+def _turn_of(message: Message) -> "_Turn | None":
+    """A message's turn; None if it came too early, and was put aside."""
+    order = message.get("order")
+    if type(order) is not int:
+        raise ValueError(
+            f"@enforce_ordering needs an int as 'order' in its messages; this one on {message.channel_name} has {order!r}"
+        )
+    if message.reply_channel is None:
+        raise ValueError(f"@enforce_ordering needs a reply_channel in its messages; this one on {message.channel_name} has none")
+    turn = _Turn(message, order)
+    if order <= turn.expected():
+        return turn
+    waiting = {"channel": message.channel_name, "content": message.content}
+    Channel(turn.waiting_channel, channel_layer=message.channel_layer).send(waiting)
+    return None
 
-    def __init__(self, layer: BaseChannelLayer, reply_channel: str) -> None:
-        self.layer = layer
-        ident = hashlib.sha256(reply_channel.encode()).hexdigest()[:32]
+
+class _Turn:
+    """Whose turn it is on one connection; as a context, the turn of one message."""
+
+    def __init__(self, message: Message, order: int) -> None:
+        assert message.channel_layer is not None
+        assert message.reply_channel is not None
+        self.layer: BaseChannelLayer = message.channel_layer
+        self.channel = message.channel_name
+        self.order = order
+        ident = hashlib.sha256(message.reply_channel.name.encode()).hexdigest()[:32]
         self.group = f"shmchan.order.{ident}"
         self.waiting_channel = f"shmchan.early?{ident}"
         self.next: int | None = None
 
-    def expected(self, channel: str) -> int:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and issubclass(kind, ConsumeLater):
+            return  # it will run again, and its successors must not overtake it
+        self.done(immediately=kind is not None)  # its route may discard what it buffered, but not its successors
+
+    def expected(self) -> int:
         """The highest order that may run now. While nothing is known only connect must be first; it need not be decorated."""
         known = [int(member.removeprefix("next.")) for member in self.layer.group_channels(self.group)]
         self.next = max(known, default=None)
         if self.next is not None:
             return self.next
-        return 0 if channel == "websocket.connect" else 1
+        return 0 if self.channel == "websocket.connect" else 1
 
-    def done(self, message: Message, order: int, immediately: bool = False) -> None:
+    def done(self, immediately: bool) -> None:
         """This order has run: remember the next one, and send what waited for it on its way again."""
-        if message.channel_name == "websocket.disconnect":
+        if self.channel == "websocket.disconnect":
             self._forget(self.next)
             return
-        following = order + 1
+        following = self.order + 1
         if self.next is None or following > self.next:
             self.layer.group_add(self.group, f"next.{following}")
             self._forget(self.next)

@@ -18,6 +18,7 @@ from shmchan.exceptions import ConsumeLater, DenyConnection, LayerClosed, Websoc
 from shmchan.http import Response
 from shmchan.layers import InMemoryChannelLayer, ShmChannelLayer
 from shmchan.layers.base import BaseChannelLayer
+from shmchan.sessions import enforce_ordering
 from shmchan.worker import consume, run_worker, runner
 
 WATCHDOG = 30.0
@@ -331,3 +332,16 @@ def test_when_the_layer_fails_the_worker_says_so_and_ends() -> None:
     with pytest.raises(LayerClosed):
         run_worker(layer, [route("job", consumer)])
     assert not [thread for thread in threading.enumerate() if thread.name == "consumer-loop"]
+
+
+def test_enforce_ordering_sorts_their_messages_too(layer: BaseChannelLayer) -> None:
+    @enforce_ordering
+    async def consumer(message: Message) -> None:
+        await asyncio.sleep(0)
+        Channel("r!z").send({"n": message["order"]})
+
+    with worker(layer, [route("websocket.receive", consumer)]):
+        for order in (3, 1, 2):
+            layer.send("websocket.receive", {"reply_channel": "r!x", "order": order})
+        assert [answer["n"] for answer in answers(layer, 3)] == [1, 2, 3]
+    layer.flush()  # the group that remembers whose turn it is
