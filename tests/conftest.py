@@ -8,6 +8,8 @@ import pytest
 
 from tests.servers import Server, StartServer
 
+pytest_plugins = ["shmchan.pytest_plugin"]  # also where shmchan is not installed, so that nothing names it to pytest
+
 
 @pytest.fixture
 def free_port() -> int:
