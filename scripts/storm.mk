@@ -1,8 +1,7 @@
 KILLS ?= 10000
 SEED  ?= 0
 
-storm: ## kill processes at random and check the books (make storm KILLS=10000 SEED=1)
-	@$(MAKE) --no-print-directory build/storm
+storm: build/storm ## kill processes at random and check the books (make storm KILLS=10000 SEED=1)
 	@exec build/storm $(KILLS) $(SEED)
 
 # The core itself, with 20 ms of patience for a process that is stopped inside a section instead of a second.
