@@ -28,6 +28,13 @@ static __attribute__((format(printf, 2, 3))) void bad(struct report *r, const ch
             bad(r, __VA_ARGS__);                                                                             \
     } while (0)
 
+/* The mark of a record; a link out of the table has number 0's, and poisons when it is followed. */
+#define MARK(table, index) table[(index) < s->sizes.descriptors ? (index) : 0]
+
+static uint32_t cell_of(struct shmc *s, uint32_t cell) {
+    return cell < s->sizes.chunks * CELLS ? cell : 0;
+}
+
 /* Up to where each table was ever used: what the walks below go by. */
 static void check_tops(struct shmc *s, struct report *r) {
     const struct pool *p = s->pool;
@@ -70,7 +77,7 @@ static void check_channels(struct shmc *s, uint32_t domain, uint8_t *seen, uint8
                 if (r->bad)
                     return;
                 EXPECT(l->run_prev == before, "lane %u: link back", lane);
-                EXPECT(l->state == LANE_READY && l->channel == index && !lanes[lane]++,
+                EXPECT(l->state == LANE_READY && l->channel == index && !MARK(lanes, lane)++,
                        "lane %u on the list of %u", lane, index);
                 EXPECT(l->head && descriptor_at(s, l->head)->channel == index,
                        "lane %u: head in another channel", lane);
@@ -81,7 +88,7 @@ static void check_channels(struct shmc *s, uint32_t domain, uint8_t *seen, uint8
                 if (r->bad)
                     return;
                 EXPECT(m->state == QUEUED && m->channel == index && m->domain == domain && !m->lane &&
-                           !m->owner && !seen[entry]++,
+                           !m->owner && !MARK(seen, entry)++,
                        "message %u on the list of channel %u", entry, index);
                 entry = m->run_next;
             }
@@ -110,12 +117,12 @@ static void check_lanes(struct shmc *s, uint8_t *seen, uint8_t *lanes, struct re
         EXPECT(++steps < s->sizes.descriptors, "endless delayed list");
         if (entry & LANE_BIT) {
             struct lane *l = lane_at(s, entry & ~LANE_BIT);
-            EXPECT(l->state == LANE_RESTING && !lanes[entry & ~LANE_BIT]++, "lane %u rests",
+            EXPECT(l->state == LANE_RESTING && !MARK(lanes, entry & ~LANE_BIT)++, "lane %u rests",
                    entry & ~LANE_BIT);
             entry = l->run_next;
         } else {
             struct descriptor *m = descriptor_at(s, entry);
-            EXPECT(m->state == QUEUED && m->not_before_ns && !seen[entry]++, "message %u rests", entry);
+            EXPECT(m->state == QUEUED && m->not_before_ns && !MARK(seen, entry)++, "message %u rests", entry);
             entry = m->run_next;
         }
     }
@@ -132,7 +139,7 @@ static void check_lanes(struct shmc *s, uint8_t *seen, uint8_t *lanes, struct re
         for (uint32_t i = l->head; i && !r->bad; before = i, i = descriptor_at(s, i)->next, n++) {
             struct descriptor *m = descriptor_at(s, i);
             EXPECT(n < s->sizes.descriptors, "lane %u: endless", lane);
-            EXPECT(m->prev == before && m->state == QUEUED && m->lane == lane && !seen[i]++,
+            EXPECT(m->prev == before && m->state == QUEUED && m->lane == lane && !MARK(seen, i)++,
                    "message %u in lane %u", i, lane);
         }
         EXPECT(n == l->count && before == l->tail, "lane %u: %u messages, says %u", lane, n, l->count);
@@ -143,7 +150,7 @@ static void check_lanes(struct shmc *s, uint8_t *seen, uint8_t *lanes, struct re
     for (uint32_t i = 1; i < k->connection_top && !r->bad; i++) {
         struct connection *c = connection_at(s, i);
         if (c->used)
-            EXPECT(descriptor_at(s, c->disconnect)->state == RESERVED && !seen[c->disconnect]++,
+            EXPECT(descriptor_at(s, c->disconnect)->state == RESERVED && !MARK(seen, c->disconnect)++,
                    "disconnect of connection %u", i);
     }
 }
@@ -210,7 +217,7 @@ static void check_pool(struct shmc *s, uint8_t *seen, struct report *r) {
     uint64_t bytes = 0, used = 0;
     uint32_t steps = 0;
     for (uint32_t i = p->descriptor_free; i && !r->bad; i = descriptor_at(s, i)->next)
-        EXPECT(++steps < s->sizes.descriptors && descriptor_at(s, i)->state == FREE && !seen[i]++,
+        EXPECT(++steps < s->sizes.descriptors && descriptor_at(s, i)->state == FREE && !MARK(seen, i)++,
                "free message %u", i);
     for (uint32_t i = 1; i < p->descriptor_top && !r->bad; i++) {
         struct descriptor *d = descriptor_at(s, i);
@@ -229,7 +236,7 @@ static void check_pool(struct shmc *s, uint8_t *seen, struct report *r) {
     for (uint32_t i = 1; i < p->outbox_top && !r->bad; i++)
         for (uint32_t k = 0; k < ITEM_BLOCKS; k++)
             if (outbox_at(s, i)->blocks[k]) {
-                references[outbox_at(s, i)->blocks[k]]++;
+                references[cell_of(s, outbox_at(s, i)->blocks[k])]++;
                 mark_chain(s, outbox_at(s, i)->blocks[k], blocks, &bytes, r);
             }
     for (uint32_t cell = 0; cell < s->sizes.chunks * CELLS && !r->bad; cell++)
@@ -250,21 +257,30 @@ static void check_pool(struct shmc *s, uint8_t *seen, struct report *r) {
     free(blocks);
 }
 
+/* Each channel counts what is in it, and each lane that runs is that of one lease. */
 static void check_counts(struct shmc *s, struct report *r) {
     uint32_t *queued = calloc(3 * CHANNELS, sizeof *queued), *leased = calloc(3 * CHANNELS, sizeof *leased);
-    for (uint32_t i = 1; queued && leased && i < s->pool->descriptor_top; i++) {
+    uint8_t *running = calloc(s->sizes.descriptors, 1);
+    int enough = queued && leased && running;
+    for (uint32_t i = 1; enough && i < s->pool->descriptor_top; i++) {
         struct descriptor *d = descriptor_at(s, i);
-        if (d->channel < 3 * CHANNELS && d->state == QUEUED)
-            queued[d->channel]++;
-        if (d->channel < 3 * CHANNELS && d->state == LEASED)
-            leased[d->channel]++;
+        if (d->channel >= 3 * CHANNELS)
+            continue;
+        queued[d->channel] += d->state == QUEUED;
+        leased[d->channel] += d->state == LEASED;
+        if (d->state == LEASED && d->lane < s->sizes.descriptors)
+            running[d->lane]++;
     }
-    for (uint32_t i = 0; queued && leased && i < 3 * CHANNELS && !r->bad; i++)
+    for (uint32_t i = 0; enough && i < 3 * CHANNELS && !r->bad; i++)
         EXPECT(channel_at(s, i)->count == queued[i] && channel_at(s, i)->leased == leased[i],
                "channel %u: %u queued and %u leased, says %u and %u", i, queued[i], leased[i],
                channel_at(s, i)->count, channel_at(s, i)->leased);
+    for (uint32_t i = 1; enough && i < s->counters->lane_top && !r->bad; i++)
+        EXPECT(running[i] == (lane_at(s, i)->state == LANE_RUNNING),
+               "lane %u in state %u is that of %u leases", i, lane_at(s, i)->state, running[i]);
     free(queued);
     free(leased);
+    free(running);
 }
 
 int shmc_check(shmc *s, char *text, uint64_t capacity) {

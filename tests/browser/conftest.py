@@ -33,7 +33,7 @@ class Chat:
         self.running = self.start_server("--workers", "2", "--bind", bind, name=name, app="examples.chat")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Window, Window]]:
     with open_window(tmp_path_factory.mktemp("ada")) as first, open_window(tmp_path_factory.mktemp("grace")) as second:
         yield first, second

@@ -115,6 +115,17 @@ static void script(void) {
     shmc_connection_open(s, &t, &u, shmc_hash(s, "front!y", 7), "front!y", 7, "hello", 5,
                          "goodbye-code-order", 18, 0, 4);
     send_to(s, "websocket.receive", "6", 1, "front!y");
+    /* the first message of a lane in hand, the next one waiting for it; and its answer */
+    const char *const keyed[] = {"websocket.receive"};
+    shmc_interest *w = interest_in(s, keyed, 1);
+    if (shmc_lease(s, w, 0, buffer, sizeof buffer, out) == SHMC_OK) {
+        shmc_set_policy(s, out[0].reference, SHMC_POLICY_NOTIFY);
+        shmc_outbox_open(s, out[0].reference, &outbox);
+        target(s, &t, "front!x");
+        shmc_outbox_add(s, outbox, &t, "answer", 6, 0, "", 0);
+        shmc_outbox_commit(s, outbox, 0);
+    }
+    shmc_interest_free(w);
     /* out: at once, leased and committed with an outbox over all domains, requeued, dropped */
     shmc_interest *i = interest_in(s, ALL, 7);
     shmc_receive(s, i, 0, 2, buffer, sizeof buffer, out, &count);
@@ -249,6 +260,11 @@ static void inspect(shmc *s, long k, long j) {
     if (shmc_check(s, text, sizeof text) != SHMC_OK)
         fail("after reaping:", k, j, text);
     balance(s, k, j, "after reaping");
+    uint64_t needed;
+    if (shmc_group_members(s, "g", 1, "front!", 6, UINT64_MAX, buffer, sizeof buffer, &needed, &count) !=
+            SHMC_OK ||
+        count)
+        fail("a dead front is still a member", k, j, "");
     shmc_statistics g;
     shmc_statistics_read(s, &g);
     snprintf(text, sizeof text, "%d leases, %d outboxes, %d connections, %d processes", (int)g.leased,

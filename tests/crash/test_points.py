@@ -17,11 +17,11 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werro
 STRIDES = {"kill": 7, "reaper": 1499, "stop": 157}
 
 
-def build(folder: Path, sources: list[Path]) -> Path:
+def build(folder: Path, sources: list[Path], flags: list[str] = FLAGS) -> Path:
     """The harness with its crash points, and a patience of 20 ms for a process that is stopped inside a section."""
     binary = folder / "points"
     patience = ["-DSHMC_POINTS", "-DPATIENCE_NS=20000000ull"]
-    subprocess.run(["gcc", *FLAGS, *patience, "-o", binary, *sources], check=True)
+    subprocess.run(["gcc", *flags, *patience, "-o", binary, *sources], check=True)
     return binary
 
 

@@ -1,0 +1,80 @@
+"""
+Do the crash points notice? One step of the recovery is taken out of a copy of the core, and the harness must find a violation.
+
+Which proof finds which mutation is told in docs/recovery.md.
+"""
+
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from .test_points import CORE, HERE, build
+
+
+class Mutation(NamedTuple):
+    """What is replaced in which file, and in which mode and stride of the harness that shows."""
+
+    file: str
+    old: str
+    new: str
+    mode: str = "kill"
+    stride: int = 23
+
+
+MUTATIONS = {
+    "the log of a dead holder is not played back": Mutation(
+        "lock.c",
+        "        undo(s, d);\n        POINT();\n        pthread_mutex_consistent",
+        "        d->log_n = 0;\n        pthread_mutex_consistent",
+    ),
+    "a log entry is counted before it is written": Mutation(
+        "internal.h",
+        "        _domain->log[_n].where = ",
+        "        _domain->log_n = _n + 1;                                                                         \\\n"
+        "        BARRIER();                                                                                       \\\n"
+        "        POINT();                                                                                         \\\n"
+        "        _domain->log[_n].where = ",
+        stride=3,
+    ),
+    "what a dead process held is not freed": Mutation(
+        "reap.c", "        else if (state == HELD)\n", "        else if (state == HELD && !s)\n"
+    ),
+    "what a dead process leased is forgotten": Mutation(
+        "reap.c", "        else if (state == LEASED)\n", "        else if (state == LEASED && !s)\n"
+    ),
+    "a committed outbox is not rolled forward": Mutation("reap.c", "    settle_outboxes(s, owner);\n    for", "    for"),
+    "an open outbox is not dropped": Mutation("reap.c", "    drop_open_outboxes(s, owner);\n", ""),
+    "the lane of a lost lease does not go on": Mutation("reap.c", "    lane_finish(s, lane, kicks);\n", ""),
+    "a front's connections are not closed": Mutation("reap.c", "    connection_sweep(s, owner);\n", ""),
+    "a front's members stay": Mutation("front.c", "    group_sweep(s, prefix, length);\n", ""),
+    "the slot is freed before what it owned": Mutation(
+        "reap.c",
+        "    settle_logs(s);\n    settle_outboxes(s, owner);\n",
+        "    settle_logs(s);\n    lock(s, SHMC_POOL);\n    SET(s, SHMC_POOL, slot_at(s, index)->state, SLOT_FREE);\n"
+        "    unlock(s, SHMC_POOL);\n    settle_outboxes(s, owner);\n",
+        mode="reaper",
+        stride=1999,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_missing_step_is_found(name: str, tmp_path: Path) -> None:
+    mutation = MUTATIONS[name]
+    core = tmp_path / "csrc"
+    core.mkdir()
+    for path in [*CORE.glob("*.c"), *CORE.glob("*.h")]:
+        text = path.read_text()
+        if path.name == mutation.file:
+            assert mutation.old in text, f"the mutation no longer fits {path.name}: adapt it"
+            text = text.replace(mutation.old, mutation.new, 1)
+        (core / path.name).write_text(text)
+    harness = tmp_path / "tests" / "crash" / "points.c"
+    harness.parent.mkdir(parents=True)
+    harness.write_text((HERE / "points.c").read_text())
+    binary = build(tmp_path, [harness, *sorted(core.glob("*.c"))], ["-std=gnu11", "-D_GNU_SOURCE", "-O0", "-w", "-pthread"])
+    run = subprocess.run([binary, mutation.mode, str(mutation.stride)], capture_output=True, text=True, timeout=110, check=False)
+    assert run.returncode == 1, f"nothing was found: {run.stdout}{run.stderr}"
+    assert "VIOLATION" in run.stdout
