@@ -42,7 +42,7 @@ static void check_tops(struct shmc *s, struct report *r) {
     const struct sizes *z = &s->sizes;
     EXPECT(p->descriptor_top <= z->descriptors && p->outbox_top <= OUTBOXES && p->chunk_top <= z->chunks &&
                k->lane_top <= z->descriptors && k->connection_top <= z->connections &&
-               k->group_top <= z->groups,
+               k->session_top <= z->sessions && k->group_top <= z->groups,
            "a table is used beyond its end");
 }
 
@@ -153,6 +153,17 @@ static void check_lanes(struct shmc *s, uint8_t *seen, uint8_t *lanes, struct re
             EXPECT(descriptor_at(s, c->disconnect)->state == RESERVED && !MARK(seen, c->disconnect)++,
                    "disconnect of connection %u", i);
     }
+    uint32_t sessions = 0;
+    for (uint32_t i = 1; i < k->session_top && !r->bad; i++) {
+        struct session *e = session_at(s, i);
+        if (!e->key)
+            continue;
+        sessions++;
+        EXPECT(session_find(s, e->key) == i, "session %u is not found by its key", i);
+        EXPECT(e->payload && descriptor_at(s, e->payload)->state == RESERVED && !seen[e->payload]++,
+               "payload of session %u", i);
+    }
+    EXPECT(sessions == k->sessions, "%u sessions, says %u", sessions, k->sessions);
 }
 
 static void check_groups(struct shmc *s, struct report *r) {

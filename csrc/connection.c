@@ -143,6 +143,10 @@ void connection_note(struct shmc *s, uint64_t key, uint32_t order) {
         SET(s, SHMC_WORK, connection_at(s, index)->order, order);
 }
 
+int connection_is_open(struct shmc *s, uint64_t key) {
+    return find(s, key) != 0;
+}
+
 int shmc_connection_close(shmc *s, uint64_t key, uint32_t code, uint32_t order) {
     REQUIRE(s);
     struct kicks kicks = {0};

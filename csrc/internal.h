@@ -7,7 +7,7 @@
  *                HELD      private to `owner` (being filled, read or freed)             its owner; reaper
  * under POOL QUEUED    in a channel, perhaps in a lane                              its domain LEASED    in
  * the hands of `owner`                                      its domain (always WORK, SINGLE or REPLY)
- *                RESERVED  the disconnect of a connection                               WORK
+ *                RESERVED  the disconnect of a connection, or what a session keeps      WORK
  *                MOVING    on its way to another domain; anybody completes it           its target domain
  *   lane         IDLE (not in use), READY (on the run list of its head's channel), RUNNING (its lease is
  * out), RESTING (its head waits for its time on the delayed list)                                WORK outbox
@@ -250,20 +250,28 @@ struct connection { /* WORK */
     uint32_t order, spare;
 };
 
+struct session { /* WORK; key 0: free */
+    uint64_t key, deadline_ns;
+    uint32_t payload;   /* RESERVED descriptor */
+    uint32_t hash_next; /* or free */
+};
+
 struct counters { /* whose tables: free lists and tops; each under its domain */
     uint32_t lane_free, lane_top, lane_buckets_mask, connection_free, connection_top; /* WORK */
     uint32_t virtual_free, virtual_top;                                               /* REPLY */
     uint32_t group_free, group_top, branch_free, branch_top, member_free, member_top; /* GROUP */
     uint32_t member_age_head, member_age_tail, groups, members;                       /* GROUP */
-    uint32_t connections, spare;                                                      /* WORK */
+    uint32_t connections, sessions;                                                   /* WORK */
+    uint32_t session_free, session_top, session_hand, spare;                          /* WORK */
     uint64_t sequence;                                                                /* GROUP */
     uint64_t dead_letters;                                                            /* WORK */
     uint64_t group_dropped;                                                           /* GROUP */
 };
 
 struct sizes { /* how many entries each table has; follows from the memory alone */
-    uint32_t descriptors, virtuals, connections, groups, branches, members, chunks;
-    uint32_t lane_buckets, virtual_buckets, connection_buckets, group_buckets, member_buckets;
+    uint32_t descriptors, virtuals, connections, sessions, groups, branches, members, chunks;
+    uint32_t lane_buckets, virtual_buckets, connection_buckets, session_buckets, group_buckets,
+        member_buckets;
 };
 
 struct header {
@@ -302,11 +310,13 @@ struct shmc {
     struct lane *lanes;
     struct virtual *virtuals;
     struct connection *connections;
+    struct session *sessions;
     struct group *groups;
     struct branch *branches;
     struct member *members;
     struct chunk *chunks;
-    uint32_t *lane_buckets, *virtual_buckets, *connection_buckets, *group_buckets, *member_buckets;
+    uint32_t *lane_buckets, *virtual_buckets, *connection_buckets, *session_buckets, *group_buckets,
+        *member_buckets;
     char *cells;
     struct sizes sizes;
     uint64_t expiry_ns, group_expiry_ns, max_message_size, seed;
@@ -384,6 +394,7 @@ AT(descriptor, s->sizes.descriptors)
 AT(lane, s->sizes.descriptors)
 AT(virtual, s->sizes.virtuals)
 AT(connection, s->sizes.connections)
+AT(session, s->sizes.sessions)
 AT(group, s->sizes.groups)
 AT(member, s->sizes.members)
 AT(chunk, s->sizes.chunks)
@@ -487,6 +498,7 @@ void count_memory_drop(struct shmc *s);
 struct kicks {
     uint32_t count;
     uint32_t waiters[8];
+    uint32_t spent; /* a session's payload, to be freed after the section */
 };
 void wake_one(struct shmc *s, uint32_t domain, uint32_t channel, struct kicks *kicks);
 void wake_all(struct shmc *s, uint32_t domain);
@@ -572,7 +584,13 @@ void group_flush(struct shmc *s);
 
 /* --- connection.c --- */
 void connection_note(struct shmc *s, uint64_t key, uint32_t order); /* WORK held */
+int connection_is_open(struct shmc *s, uint64_t key);               /* WORK held */
 void connection_sweep(struct shmc *s, uint32_t owner);
+
+/* --- session.c --- */
+uint32_t session_find(struct shmc *s, uint64_t key);                     /* WORK held */
+void session_end(struct shmc *s, uint32_t message, struct kicks *kicks); /* WORK held */
+void session_flush(struct shmc *s);
 
 /* --- front.c --- */
 void front_settle(struct shmc *s, uint32_t channel, uint32_t owner);

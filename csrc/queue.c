@@ -209,6 +209,7 @@ void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks) {
     uint32_t domain = domain_of(s, d);
     struct channel *c = channel_at(s, d->channel);
     queue_end_lease(s, index);
+    session_end(s, index, kicks);
     SET(s, domain, c->delivered, c->delivered + 1);
     if (d->lane) {
         uint32_t lane = d->lane;

@@ -108,6 +108,8 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
     if (d->state == LEASED && d->owner == owner && d->domain == domain) {
         uint32_t policy = d->policy, channel = d->channel;
         SET(s, domain, d->deaths, d->deaths + 1);
+        if (policy != SHMC_POLICY_REDELIVER || d->deaths >= MAX_ATTEMPTS)
+            session_end(s, index, &kicks);
         if (policy == SHMC_POLICY_REDELIVER && d->deaths < MAX_ATTEMPTS) {
             queue_requeue(s, index, 0, &kicks, SORTED);
         } else if ((policy == SHMC_POLICY_REDELIVER || policy == SHMC_POLICY_DEAD_LETTER) &&

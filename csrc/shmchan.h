@@ -138,7 +138,7 @@ typedef struct {
     uint64_t pending, sent, delivered, redelivered, refused;
     uint64_t dropped[7];
     double sent_per_second, full_per_second, max_age;
-    uint64_t groups, members, connections, leased, outboxes, processes;
+    uint64_t groups, members, connections, sessions, leased, outboxes, processes;
     uint64_t deaths; /* processes that were reaped */
     uint64_t undone; /* sections of dead processes that were undone */
     uint64_t kills;  /* processes killed because they stopped inside a section */
@@ -310,6 +310,20 @@ int shmc_connection_open(shmc *s, shmc_target *connect, shmc_target *disconnect,
 int shmc_lane_busy(shmc *s, uint64_t key);
 /* Send the reserved disconnect. SHMC_GONE: not there (it was sent before). */
 int shmc_connection_close(shmc *s, uint64_t key, uint32_t code, uint32_t order);
+
+/* --- sessions: what workers remember of a connection --- */
+
+#define SHMC_SESSION_MAX 65000 /* bytes: one block, copied under a lock */
+/* Keep this payload for `key` (as from shmc_hash of a reply channel, not 0), in place of what was kept
+ * before, for life_ns. It goes earlier when a lease of the websocket.disconnect with this reply channel is
+ * settled. Returns: SHMC_OK; SHMC_TOO_LARGE; SHMC_NO_MEMORY: what was kept before stays. Death: all or
+ * nothing of it. */
+int shmc_session_save(shmc *s, uint64_t key, const void *payload, uint64_t length, uint64_t life_ns);
+/* What is kept for `key`; *length is its length also on SHMC_BIG, when it is longer than capacity.
+ * SHMC_EMPTY: nothing. */
+int shmc_session_load(shmc *s, uint64_t key, void *buffer, uint64_t capacity, uint64_t *length);
+/* Keep nothing for `key` any more. SHMC_GONE: nothing was kept. */
+int shmc_session_drop(shmc *s, uint64_t key);
 
 /* --- care --- */
 

@@ -132,6 +132,7 @@ int shmc_statistics_read(shmc *s, shmc_statistics *out) {
     out->groups = HINT(s->counters->groups);
     out->members = HINT(s->counters->members);
     out->connections = HINT(s->counters->connections);
+    out->sessions = HINT(s->counters->sessions);
     out->dead_letters = HINT(s->counters->dead_letters);
     return RESULT(s, SHMC_OK);
 }
@@ -214,5 +215,6 @@ int shmc_flush(shmc *s) {
             return SHMC_E_CORRUPT;
     }
     group_flush(s);
+    session_flush(s);
     return RESULT(s, SHMC_OK);
 }

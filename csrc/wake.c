@@ -92,6 +92,9 @@ void kick(struct shmc *s, struct kicks *kicks) {
     for (uint32_t i = 0; i < kicks->count; i++)
         wake(s, kicks->waiters[i]);
     kicks->count = 0;
+    if (kicks->spent)
+        pool_release(s, kicks->spent);
+    kicks->spent = 0;
 }
 
 /* Everybody who is idle in this domain looks again: a dead waker may have swallowed a wake-up. Takes the lock

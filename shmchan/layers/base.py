@@ -426,10 +426,11 @@ class BaseChannelLayer(abc.ABC):
 
     # --- sessions of connections
 
+    @abc.abstractmethod
     def session_load(self, reply_channel: str) -> Message | None:
         """What is kept for this reply channel; None if nothing is."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no sessions")
 
+    @abc.abstractmethod
     def session_save(self, reply_channel: str, data: Message) -> None:
         """
         Keep a dict of plain values for a reply channel, in place of what was kept before: all of it, or nothing if it fails.
@@ -442,11 +443,10 @@ class BaseChannelLayer(abc.ABC):
             MessageTooLarge: it is longer than MAX_SESSION_SIZE, encoded.
             ChannelFull: the layer has no memory for it.
         """
-        raise NotImplementedError(f"{type(self).__name__} keeps no sessions")
 
+    @abc.abstractmethod
     def session_drop(self, reply_channel: str) -> None:
         """Keep nothing for this reply channel any more."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no sessions")
 
     # --- fronts
 

@@ -18,8 +18,8 @@ from shmchan._core import ffi, lib
 from shmchan._plain import is_plain
 from shmchan.exceptions import ChannelFull, LayerClosed
 from shmchan.layers import wire
-from shmchan.layers.attachment import BIG, BUFFER, FULL, GONE, NO_MEMORY, OK, PARKED, SECOND, TOO_LARGE, NotEnoughMemory
-from shmchan.layers.base import OWED_SECONDS, POLICIES, Lease, Message, Outbox, Parked, Policy, lane_key
+from shmchan.layers.attachment import BIG, BUFFER, EMPTY, FULL, GONE, NO_MEMORY, OK, PARKED, SECOND, TOO_LARGE, NotEnoughMemory
+from shmchan.layers.base import MAX_SESSION_SIZE, OWED_SECONDS, POLICIES, Lease, Message, Outbox, Parked, Policy, lane_key
 from shmchan.layers.receiving import FOREVER, POLICY_NUMBERS, Receiving, unpacked
 from shmchan.layers.shm_port import ShmPort
 from shmchan.layers.shm_statistics import Care
@@ -267,6 +267,42 @@ class ShmChannelLayer(Receiving, Care):
         status = lib.shmc_requeue(self._handle, lease.token, int(delay * SECOND))
         if status != OK:
             self._unsettled(status, lease)
+
+    # --- sessions of connections
+
+    def session_load(self, reply_channel: str) -> Message | None:
+        key, length, size = self._session_key(reply_channel), ffi.new("uint64_t *"), BUFFER
+        while True:
+            buffer = ffi.new("char[]", size)
+            status = lib.shmc_session_load(self._handle, key, buffer, size, length)
+            if status != BIG:  # else it is longer, or was replaced meanwhile by one that is
+                break
+            size = length[0]
+        if status == EMPTY:
+            return None
+        if status != OK:
+            self.fail(status)
+        return wire.decode(bytes(ffi.buffer(buffer, length[0])))
+
+    def session_save(self, reply_channel: str, data: Message) -> None:
+        payload = wire.encode(data, MAX_SESSION_SIZE)
+        key = self._session_key(names.check_channel(reply_channel))
+        status = lib.shmc_session_save(self._handle, key, payload, len(payload), int(self.group_expiry * SECOND))
+        if status == NO_MEMORY:
+            raise ChannelFull(reply_channel)
+        if status != OK:
+            self.fail(status)
+
+    def session_drop(self, reply_channel: str) -> None:
+        status = lib.shmc_session_drop(self._handle, self._session_key(reply_channel))
+        if status not in (OK, GONE):
+            self.fail(status)
+
+    def _session_key(self, reply_channel: str) -> int:
+        if self._handle == ffi.NULL:
+            raise LayerClosed(self.name)
+        address = reply_channel.encode()
+        return int(lib.shmc_hash(self._handle, address, len(address)))
 
     # --- fronts
 

@@ -40,7 +40,7 @@ class Care(Attachment):
         }
         for key in ("delivered", "redelivered", "leased", "dead_letters"):
             found[f"messages_{key}"] = getattr(out, key)
-        for key in ("groups", "members", "connections", "outboxes", "processes", "deaths", "undone", "kills"):
+        for key in ("groups", "members", "connections", "sessions", "outboxes", "processes", "deaths", "undone", "kills"):
             found[key] = getattr(out, key)
         return found  # type: ignore[return-value]
 

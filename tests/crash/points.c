@@ -170,6 +170,23 @@ static void script(void) {
         shmc_bell_free(s, bell);
         close(fd);
     }
+    /* sessions: made, replaced, read, dropped; taken away with the disconnect, when it is consumed and when
+     * its consumer dies; left over */
+    uint64_t length, known = shmc_hash(s, "front!x", 7), other = shmc_hash(s, "front!other", 11);
+    shmc_session_save(s, known, "one", 3, 60 * SECOND_NS);
+    shmc_session_save(s, known, big, 20000, 60 * SECOND_NS);
+    shmc_session_save(s, other, "other", 5, 0);
+    shmc_session_load(s, known, buffer, sizeof buffer, &length);
+    shmc_session_drop(s, other);
+    shmc_session_save(s, other, "again", 5, 0);
+    send_to(s, "websocket.disconnect", "7", 1, "front!other");
+    const char *const last[] = {"websocket.disconnect"};
+    shmc_interest *ends = interest_in(s, last, 1);
+    for (int k = 0; k < 3 && shmc_lease(s, ends, 0, buffer, sizeof buffer, out) == SHMC_OK; k++)
+        shmc_acknowledge(s, out[0].reference);
+    shmc_interest_free(ends);
+    shmc_session_save(s, other, "late", 4, 0);
+    shmc_session_save(s, known, "late", 4, 60 * SECOND_NS);
     shmc_lease(s, i, 1000000, buffer, sizeof buffer, out); /* in hand at the end */
     shmc_interest_free(i);
     shmc_connection_close(s, shmc_hash(s, "front!y", 7), 1000, 2);
