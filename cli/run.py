@@ -37,6 +37,7 @@ FRONT_OPTIONS = (
     "max_body_size",
     "root_path",
     "access_log",
+    "allowed_hosts",
 )
 """Options whose name is that of the field of `FrontConfig` that they fill; None leaves it at its default."""
 
@@ -50,6 +51,7 @@ RUN_OPTIONS = (
     "graceful_timeout",
     "threads",
     "async_limit",
+    "user_loader",
     "app_dir",
 )
 """Those whose name is that of the field of `RunOptions`."""

@@ -16,7 +16,7 @@ import click
 
 from shmchan.exceptions import ConfigError
 
-REPEATABLE = {"bind", "exclude_channels", "only_channels", "ws_protocol"}
+REPEATABLE = {"allowed_hosts", "bind", "exclude_channels", "only_channels", "ws_protocol"}
 """Options that a project may give as a list, or as one string."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -88,6 +88,11 @@ def option(flag: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(flag, envvar=f"SHMCHAN_{name}", show_default=attributes.pop("show_default", True), **attributes)
 
 
+def each_alone(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of an option that is repeated, or given once with commas."""
+    return tuple(value.strip() for text in given for value in text.split(",") if value.strip())
+
+
 def consumer_options(command: Any) -> Any:
     """The options of whatever runs consumers: how many at once, and of which channels."""
     for add in reversed(
@@ -100,6 +105,15 @@ def consumer_options(command: Any) -> Any:
             ),
             option("--only-channels", multiple=True, metavar="GLOB", help="Take only messages of these; may be repeated."),
             option("--exclude-channels", multiple=True, metavar="GLOB", help="Take no messages of these; may be repeated."),
+            option("--user-loader", metavar="MODULE:FUNCTION", help="Finds users: function(user_id) -> user or None."),
+            option(
+                "--allowed-hosts",
+                multiple=True,
+                metavar="HOST",
+                callback=each_alone,
+                help="Whose pages may open WebSockets, .example.org for all below it, * for any; may be repeated.  "
+                "[default: the request's own Host]",
+            ),
             option("--log-level", type=LOG_LEVELS, default="info", help="The least that is logged."),
             option(
                 "--app-dir", type=click.Path(exists=True, file_okay=False), default=".", help="Folder that APP is imported from."

@@ -30,6 +30,8 @@ def worker(
     async_limit: int,
     only_channels: tuple[str, ...],
     exclude_channels: tuple[str, ...],
+    user_loader: str | None,
+    allowed_hosts: tuple[str, ...],
     log_level: str,
     app_dir: str,
 ) -> int:
@@ -38,15 +40,17 @@ def worker(
     It takes messages beside the instance's own workers, until SIGTERM or Ctrl-C, or until the instance ends.
     """
     logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    from shmchan.front.config import FrontConfig
     from shmchan.layers.shm import ShmChannelLayer
-    from shmchan.supervisor.serve import make_importable
-    from shmchan.worker import load_app, run_worker
+    from shmchan.supervisor.serve import RunOptions, load
+    from shmchan.worker import run_worker
 
-    make_importable(app_dir)
+    front = FrontConfig(allowed_hosts=allowed_hosts)
+    options = RunOptions(app, 1, name=name, app_dir=app_dir, user_loader=user_loader, front=front)
     with ShmChannelLayer.attach(name) as layer:
         return run_worker(
             layer,
-            load_app(app),
+            load(options),
             only=only_channels,
             exclude=exclude_channels,
             threads=threads,

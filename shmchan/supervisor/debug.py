@@ -17,7 +17,7 @@ from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.memory import InMemoryChannelLayer
 from shmchan.signals import consumer_finished
 from shmchan.supervisor.listeners import Listeners
-from shmchan.supervisor.serve import RunOptions, Started, make_importable
+from shmchan.supervisor.serve import RunOptions, Started, load
 
 log = logging.getLogger("shmchan.supervisor")
 
@@ -37,10 +37,9 @@ def serve_in_one_process(options: RunOptions, started: Callable[[Started], None]
         ShmchanError: it cannot start.
     """
     from shmchan.front.server import Front
-    from shmchan.worker import load_app, run_worker
+    from shmchan.worker import run_worker
 
-    make_importable(options.app_dir)
-    router = load_app(options.app)
+    router = load(options)
     given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
     layer = InMemoryChannelLayer(options.name, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
     with layer, Listeners(options.binds, options.unix) as listeners:

@@ -6,6 +6,7 @@ the children, and back. Never parses an option and never prints; the command lin
 ``_main`` run in the child they are for, everything else in the supervisor.
 """
 
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from shmchan.front.config import FrontConfig
 from shmchan.layers.attachment import MAX_MESSAGE_SIZE
 from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.shm import ShmChannelLayer
+from shmchan.routing import Router
 from shmchan.supervisor.child import Ready, Role
 from shmchan.supervisor.listeners import Listeners
 from shmchan.supervisor.supervisor import Supervisor
@@ -46,6 +48,7 @@ class RunOptions:
         threads: plain consumers that each worker runs at once.
         async_limit: `async def` consumers that each worker runs at once.
         only, exclude: globs; the channels that the workers take messages of.
+        user_loader: ``module:function``, for `shmchan.auth.set_user_loader`.
         app_dir: folder from which the application is imported.
         debug: whether all of it runs in one process.
         front: the front's own options.
@@ -64,6 +67,7 @@ class RunOptions:
     async_limit: int = 500
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    user_loader: str | None = None
     app_dir: str = "."
     debug: bool = False
     front: FrontConfig = field(default_factory=FrontConfig)
@@ -138,14 +142,13 @@ def front_main(options: RunOptions, sockets: list[socket.socket], ready: Ready) 
 
 def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> int:
     """A worker's process: only here is the application imported, so that a new worker is new code."""
-    from shmchan.worker import load_app, run_worker
+    from shmchan.worker import run_worker
 
     listeners.close()
-    make_importable(options.app_dir)
     with ShmChannelLayer.attach(options.name) as layer:
         return run_worker(
             layer,
-            load_app(options.app),
+            load(options),
             only=options.only,
             exclude=options.exclude,
             threads=options.threads,
@@ -154,8 +157,23 @@ def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> int:
         )
 
 
-def make_importable(app_dir: str) -> None:
-    """Have applications imported from a folder, before any other."""
-    folder = str(Path(app_dir).resolve())
+def load(options: RunOptions) -> Router:
+    """
+    Import the application from its folder, before any other of its name, and tell it what the command line says.
+
+    Raises:
+        AppError: it, or the user loader, cannot be loaded.
+    """
+    from shmchan.auth import set_user_loader
+    from shmchan.security.websockets import set_allowed_hosts
+    from shmchan.worker import load_app
+
+    folder = str(Path(options.app_dir).resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    os.environ["SHMCHAN_NAME"] = options.name  # by which it finds what belongs to this instance, like its sessions
+    router = load_app(options.app)
+    if options.user_loader is not None:
+        set_user_loader(options.user_loader)
+    set_allowed_hosts(options.front.allowed_hosts)
+    return router

@@ -1,0 +1,58 @@
+"""Options of `shmchan run` that reach further than the command line."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from shmchan import auth
+from shmchan.cli.run import run
+from shmchan.exceptions import AppError
+from shmchan.security import websockets
+from shmchan.supervisor import serve
+from shmchan.supervisor.serve import RunOptions, load
+
+
+@pytest.fixture(autouse=True)
+def _unchanged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("SHMCHAN_NAME", "before")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "app_of_options.py").write_text("routing = []\ndef user(user_id): return f'user {user_id}'\n")
+    yield
+    auth.set_user_loader(None)
+    websockets.set_allowed_hosts(())
+
+
+def options_of(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
+    """What a command line asks `serve` for."""
+    seen: list[RunOptions] = []
+
+    def fake(options: RunOptions, started: Any) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr(serve, "serve", fake)
+    result = CliRunner().invoke(run, ["app_of_options", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+def test_allowed_hosts_reach_the_front_and_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options_of(monkeypatch=monkeypatch).front.allowed_hosts == ()
+    given = ("--allowed-hosts", "a.org, .b.org", "--allowed-hosts", "c.org")
+    options = options_of(*given, monkeypatch=monkeypatch)
+    assert options.front.allowed_hosts == ("a.org", ".b.org", "c.org")
+    load(options)
+    assert websockets._allowed_hosts == ("a.org", ".b.org", "c.org")
+
+
+def test_the_user_loader_is_found_beside_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = options_of("--user-loader", "app_of_options:user", "--name", "shop", monkeypatch=monkeypatch)
+    load(options)
+    assert auth.get_user(7) == "user 7"
+    assert os.environ["SHMCHAN_NAME"] == "shop"
+    with pytest.raises(AppError, match="user loader"):
+        load(options_of("--user-loader", "app_of_options:nobody", monkeypatch=monkeypatch))
