@@ -18,7 +18,7 @@ from typing import Any
 
 from shmchan.exceptions import ShmchanError
 
-from . import load, servers
+from . import load, ordering, servers
 from .pair import SUBJECTS
 from .results import SELF, Measurement, Round, Target
 
@@ -32,7 +32,7 @@ Progress = Callable[[str], None]
 
 
 class PairFailed(ShmchanError):
-    """The two processes of a measurement did not come to an end."""
+    """The processes of a measurement did not come to an end."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,34 @@ def measure_pairs(benchmark: Benchmark, parameters: Mapping[str, Any], progress:
     return measurements
 
 
+def measure_ordering(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
+    """Workers with consumers that take their time, each measurement in a process of its own."""
+    measurements = [Measurement(benchmark.name, subject, parameters) for subject in benchmark.subjects]
+    for number, each in turns(measurements, parameters["rounds"]):
+        progress(f"{benchmark.name}: round {number} of {parameters['rounds']}, {each.subject}")
+        numbers = [str(parameters[name]) for name in ("workers", "connections", "messages", "mean_ms")]
+        each.rounds.append(child("shmchan.bench.ordering", each.subject, *numbers))
+    return measurements
+
+
 def pair(subject: str, kind: str, count: int, backlog: int) -> Round:
-    command = [sys.executable, "-m", "shmchan.bench.pair", subject, kind, str(count), str(backlog)]
+    return child("shmchan.bench.pair", subject, kind, str(count), str(backlog))
+
+
+def child(module: str, *arguments: str) -> Round:
+    """What a module measures in a process of its own, which prints a round as JSON."""
+    command = [sys.executable, "-m", module, *arguments]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as child:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
-            printed, problems = child.communicate(timeout=PAIR_SECONDS)
+            printed, problems = process.communicate(timeout=PAIR_SECONDS)
         except subprocess.TimeoutExpired:
             raise PairFailed(f"{' '.join(command)} did not end within {PAIR_SECONDS} s") from None
         finally:
-            if child.poll() is None:  # too slow, or Ctrl-C here; both processes end, as the other one holds the pipes too
-                os.killpg(child.pid, signal.SIGKILL)
-    if child.returncode:
-        raise PairFailed(f"{' '.join(command)} ended with {child.returncode}: {problems[-2000:]}")
+            if process.poll() is None:  # too slow, or Ctrl-C here; all its processes end with it
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise PairFailed(f"{' '.join(command)} ended with {process.returncode}: {problems[-2000:]}")
     return Round(**json.loads(printed))
 
 
@@ -167,6 +182,14 @@ BENCHMARKS = (
         {**ECHO, "connections": 64, "depth": 8},
         QUICK_ECHO,
     ),
+    Benchmark(
+        "ordering",
+        "Messages of 1,000 connections through 8 workers whose consumers take random times (shmchan: @enforce_ordering)",
+        ordering.SUBJECTS,
+        measure_ordering,
+        {"workers": 8, "connections": 1000, "messages": 8, "mean_ms": 4, "rounds": 3},
+        {"messages": 2, "rounds": 1},
+    ),
 )
 
 TARGETS = (
@@ -175,5 +198,11 @@ TARGETS = (
     Target("one way with 10,000 queued, times without, at least 0.9", "one-way", LADEN, against=SELF, at_least=0.9),
     Target("round trip, times the Pipe's rate, at least 1.67 (0.6 of its time)", "round-trip", against=PIPE, at_least=1 / 0.6),
     Target("round trip with 10,000 queued, times without, at least 0.9", "round-trip", LADEN, against=SELF, at_least=0.9),
+    Target(
+        "enforce_ordering, times the rate without order, at least 0.83 (1.2 of its time)",
+        "ordering",
+        against=ordering.UNORDERED,
+        at_least=1 / 1.2,
+    ),
     Target("idle run with 2 workers, at most 120 MB", "memory", at_most=IDLE_BYTES),
 )

@@ -16,16 +16,18 @@ NAMES = [benchmark.name for benchmark in suite.BENCHMARKS]
 
 
 @click.command()
+@click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Fewer and shorter rounds: shows that everything works, less how fast.")
-@click.option("--only", type=click.Choice(NAMES), multiple=True, help="Only this benchmark; may be given several times.")
+@click.option("--only", type=click.Choice(NAMES), multiple=True, help="The same as NAME; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each measurement instead of tables.")
-def bench(quick: bool, only: tuple[str, ...], as_json: bool) -> int:
-    """Measure the channel layer and the server on this machine, beside rivals under the same load.
+def bench(names: tuple[str, ...], quick: bool, only: tuple[str, ...], as_json: bool) -> int:
+    """Measure the channel layer and the server on this machine, beside rivals under the same load; with NAMEs only those.
 
     Rivals that are not installed are named and left out. Exit code 1: something failed, or a message was lost, came twice or out
     of order.
     """
-    chosen = [benchmark for benchmark in suite.BENCHMARKS if not only or benchmark.name in only]
+    wanted = (*names, *only)
+    chosen = [benchmark for benchmark in suite.BENCHMARKS if not wanted or benchmark.name in wanted]
     measurements: list[results.Measurement] = []
     failed = False
     if not as_json:

@@ -126,7 +126,7 @@ class _Turn:
         if self.next is None or following > self.next:
             self.layer.group_add(self.group, f"next.{following}")
             self._forget(self.next)
-        while True:
+        while self.layer.channel_statistics(self.waiting_channel)["messages_pending"]:  # cheaper than to receive nothing
             channel, waiting = self.layer.receive([self.waiting_channel])
             if channel is None or waiting is None:
                 return

@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+from shmchan.bench import ordering
 from shmchan.bench.suite import PAIRS
 from tests.servers import ROOT, WATCHDOG, command, environment
 
@@ -36,6 +37,16 @@ def test_the_server_under_load_for_people() -> None:
     assert "0/0/0" in done.stdout
     assert "Targets" in done.stdout
     assert "round 1 of 1, shmchan" in done.stderr
+
+
+def test_the_order_of_a_thousand_connections_on_eight_workers() -> None:
+    done = bench("ordering", "--json")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["subject"] for line in lines] == list(ordering.SUBJECTS)
+    for line in lines:
+        assert (line["parameters"]["workers"], line["parameters"]["connections"]) == (8, 1000)
+        assert (line["lost"], line["duplicated"], line["misordered"]) == (0, 0, 0)
 
 
 def test_an_unknown_benchmark_is_one_line_that_names_the_known_ones() -> None:
