@@ -31,8 +31,8 @@ from typing import Any, NoReturn
 
 from shmchan.exceptions import ConsumerTimeout
 
-GRACE = 1.0  # seconds between the soft limit and the hard one
-GIL_GRACE = 1.0  # seconds between the hard limit and the one that needs no GIL
+GRACE = 2.0  # seconds between the soft limit and the hard one
+GIL_GRACE = 2.0  # seconds between the hard limit and the one that needs no GIL
 EXIT_LATE = 70  # EX_SOFTWARE of sysexits.h
 STDERR = 2
 log = logging.getLogger("shmchan.worker")

@@ -74,7 +74,6 @@ class ConsumerLoop:
         return loop
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
         try:
             while not self._closing:
                 try:

@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from shmchan import Group
 from shmchan.testing import ChannelLiveServerTestCase, LiveServer
 from shmchan.testing.live import LiveServerFailed
-from tests.servers import left_behind
+from tests.servers import left_behind, wait_for
 
 APP = """
 from shmchan import Group, route
@@ -32,8 +32,7 @@ def test_a_live_server_serves_and_the_test_talks_to_it(shmchan_live_server: Call
     with urllib.request.urlopen(server.url, timeout=30) as answer:
         assert answer.read() == b"a page"
     with connect(server.ws_url, open_timeout=30) as client:
-        while not server.layer.group_channels("all"):
-            pass
+        wait_for("the member", lambda: server.layer.group_channels("all"))
         Group("all").send({"text": "from the test"})
         assert client.recv(timeout=30) == "from the test"
     assert left_behind(server.name) != []

@@ -68,16 +68,19 @@ routing = [
 """
 
 LIVES = [
-    ("nonsense", 503, None),  # what is returned is ignored, so nobody has answered: the front does, in the end
     ("no_dict", 500, "a message is a dict"),
     ("no_value", 500, "cannot travel in a message"),
     ("no_channel", 500, "no such name!!"),
-    ("wrong_exception", 503, "only websocket.connect can be denied"),
     ("leaves", 500, "called exit() on http.request"),
     ("leaves_later", 500, "called exit() on http.request"),
     ("awaits_nothing", 504, "took longer than its 0.2 s"),
     ("slow", 504, "took longer than its 0.2 s"),
     ("slow_later", 504, "took longer than its 0.2 s"),
+]
+
+UNANSWERED = [  # by the consumer, that is; the front answers in the end
+    ("nonsense", 503, None),  # what is returned is ignored
+    ("wrong_exception", 503, "only websocket.connect can be denied"),
 ]
 
 ENDS = [
@@ -103,10 +106,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_wrong_consumer_is_told_and_its_worker_lives(folder: Path, server: StartServer) -> None:
-    running = server("--workers", "1", "--http-timeout", "1", "--no-access-log", app="wrong")
+@pytest.mark.parametrize(("table", "http_timeout"), [(LIVES, "60"), (UNANSWERED, "1")], ids=["answered", "unanswered"])
+def test_a_wrong_consumer_is_told_and_its_worker_lives(
+    folder: Path, server: StartServer, table: list[tuple[str, int, str | None]], http_timeout: str
+) -> None:
+    running = server("--workers", "1", "--http-timeout", http_timeout, "--no-access-log", app="wrong")
     workers = running.children("worker").keys()
-    for name, status, text in LIVES:
+    for name, status, text in table:
         before = running.printed()
         assert get(running.port, f"/{name}") == status, name
         said = running.printed()[len(before) :]
