@@ -170,6 +170,10 @@ static void link_between(struct shmc *s, uint32_t domain, uint32_t *head, uint32
 
 static void unlink_entry(struct shmc *s, uint32_t domain, uint32_t *head, uint32_t *tail, uint32_t entry) {
     uint32_t before = *prev_of(s, entry), after = *next_of(s, entry);
+    if (__builtin_expect((before ? *next_of(s, before) : *head) != entry, 0)) {
+        poison(s); /* not on this list: who empties it would never come to an end */
+        return;
+    }
     if (before)
         SET(s, domain, *next_of(s, before), after);
     else

@@ -23,9 +23,11 @@ int domain_init(struct domain *d) {
     pthread_mutexattr_t attributes;
     if (pthread_mutexattr_init(&attributes))
         return SHMC_E_SYSTEM;
-    int failed = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) ||
-                 pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) ||
-                 pthread_mutex_init(&d->mutex, &attributes);
+    int failed = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+#ifndef SHMC_UNSAFE
+    failed = failed || pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+#endif
+    failed = failed || pthread_mutex_init(&d->mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
     return failed ? SHMC_E_SYSTEM : SHMC_OK;
 }

@@ -43,6 +43,10 @@ static int make_room(struct shmc *s, struct outbox *o, uint32_t k) {
     if (r == SHMC_OK)
         SET(s, SHMC_POOL, o->blocks[block], cell);
     unlock(s, SHMC_POOL);
+    if (r == SHMC_OK && !item_at(s, o, k)) {
+        poison(s); /* the pool gave a block that is none */
+        return SHMC_E_CORRUPT;
+    }
     return r;
 }
 
@@ -445,7 +449,7 @@ int shmc_outbox_commit(shmc *s, uint64_t ref, uint64_t give_up_ns) {
     uint64_t items[BATCH];
     uint32_t count = o->count < BATCH ? o->count : BATCH;
     for (uint32_t k = 0; k < count; k++)
-        items[k] = *item_at(s, o, k);
+        items[k] = item_at(s, o, k) ? *item_at(s, o, k) : 0;
     uint64_t lease = o->lease;
     uint32_t all = o->count;
     uint32_t done = flush(s, ref, items, 0, count, o->deadline_ns, o);

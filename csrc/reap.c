@@ -53,14 +53,6 @@ void complete_moving(struct shmc *s, uint32_t index) {
         pool_release(s, index);
 }
 
-static void end_lane(struct shmc *s, struct descriptor *d, struct kicks *kicks) {
-    uint32_t lane = d->lane;
-    if (!lane)
-        return;
-    SET(s, d->domain, d->lane, 0);
-    lane_finish(s, lane, kicks);
-}
-
 /* From here on HELD by the reaper, to be freed. */
 static void become_held(struct shmc *s, uint32_t domain, struct descriptor *d) {
     if (d->virtual_) {
@@ -86,7 +78,7 @@ static int dead_letter(struct shmc *s, uint32_t index, struct kicks *kicks) {
     if (!channel || channel == d->channel || channel_at(s, channel)->count >= DEAD_LETTERS_MAX)
         return 0;
     queue_end_lease(s, index);
-    end_lane(s, d, kicks);
+    SET(s, SHMC_WORK, d->lane, 0);
     SET(s, SHMC_WORK, d->origin, d->channel);
     SET(s, SHMC_WORK, d->kind, SHMC_KIND_DEAD);
     SET(s, SHMC_WORK, d->channel, channel);
@@ -96,7 +88,7 @@ static int dead_letter(struct shmc *s, uint32_t index, struct kicks *kicks) {
     return queue_enqueue(s, index, kicks, 1) == SHMC_OK;
 }
 
-/* One lease of a dead process meets its policy. */
+/* One lease of a dead process meets its policy. Its lane rests until settle_lanes, unless it is put back. */
 static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
     struct descriptor *d = descriptor_at(s, index);
     uint32_t domain = HINT(d->domain);
@@ -119,7 +111,7 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
             uint32_t code = notice_code(s, d);
             count_drop(s, domain, channel, SHMC_CAUSE_CRASH, 1);
             queue_end_lease(s, index);
-            end_lane(s, d, &kicks);
+            SET(s, domain, d->lane, 0);
             SET(s, domain, d->kind, SHMC_KIND_NOTICE);
             SET(s, domain, d->code, code);
             SET(s, domain, d->key, 0);
@@ -130,7 +122,7 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
         } else {
             count_drop(s, domain, channel, SHMC_CAUSE_CRASH, 1);
             queue_end_lease(s, index);
-            end_lane(s, d, &kicks);
+            SET(s, domain, d->lane, 0);
             become_held(s, domain, d);
             freed = 1;
         }
@@ -168,6 +160,21 @@ static void settle_held(struct shmc *s, uint32_t index, uint32_t owner) {
         unlock(s, domain);
     }
     pool_release_if(s, reference(index, generation), owner);
+}
+
+/* Lanes that still run in a dead process's name: their leases are settled, and the notices that came of them
+ * are queued, so what the next message says cannot overtake them. */
+static void settle_lanes(struct shmc *s, uint32_t owner) {
+    for (uint32_t i = 1; i < HINT(s->counters->lane_top) && i < s->sizes.descriptors; i++) {
+        if (HINT(lane_at(s, i)->owner) != owner)
+            continue;
+        struct kicks kicks = {0};
+        lock(s, SHMC_WORK);
+        if (lane_at(s, i)->state == LANE_RUNNING && lane_at(s, i)->owner == owner)
+            lane_finish(s, i, &kicks);
+        unlock(s, SHMC_WORK);
+        kick(s, &kicks);
+    }
 }
 
 static void settle_outboxes(struct shmc *s, uint32_t owner) {
@@ -214,6 +221,7 @@ void reap_slot(struct shmc *s, uint32_t index, uint32_t owner) {
         if (HINT(s->header->poisoned))
             return;
     }
+    settle_lanes(s, owner);
     drop_open_outboxes(s, owner);
     for (uint32_t bit = 1; bit < HINT(s->domains[SHMC_REPLY].channel_top) && bit < CHANNELS; bit++) {
         uint32_t channel = (SHMC_REPLY - 1) * CHANNELS + bit;

@@ -120,7 +120,7 @@ int shmc_statistics_read(shmc *s, shmc_statistics *out) {
     out->deaths = p->deaths;
     out->kills = HINT(p->kills);
     for (uint32_t i = 1; i < p->outbox_top && i < OUTBOXES; i++)
-        out->outboxes += outbox_at(s, i)->state != OUTBOX_FREE;
+        out->outboxes += HINT(outbox_at(s, i)->state) != OUTBOX_FREE;
     for (uint32_t i = 1; i < SLOTS; i++)
         if (slot_at(s, i)->state == SLOT_LIVE) {
             uint64_t stashed = HINT(slot_at(s, i)->stashed);

@@ -46,7 +46,7 @@ MUTATIONS = {
     ),
     "a committed outbox is not rolled forward": Mutation("reap.c", "    settle_outboxes(s, owner);\n    for", "    for"),
     "an open outbox is not dropped": Mutation("reap.c", "    drop_open_outboxes(s, owner);\n", ""),
-    "the lane of a lost lease does not go on": Mutation("reap.c", "    lane_finish(s, lane, kicks);\n", ""),
+    "the lane of a lost lease does not go on": Mutation("reap.c", "    settle_lanes(s, owner);\n", ""),
     "a front's connections are not closed": Mutation("reap.c", "    connection_sweep(s, owner);\n", ""),
     "a front's members stay": Mutation("front.c", "    group_sweep(s, prefix, length);\n", ""),
     "the slot is freed before what it owned": Mutation(
