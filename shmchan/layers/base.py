@@ -25,6 +25,7 @@ NEVER_EXPIRING = frozenset(["asgi.delay"])
 DEAD_CHANNEL = "shmchan.dead"
 OWED_SECONDS = 2.0  # how long a parked outbox is tried again
 MAX_REDELIVERIES = 3
+HTTP_SESSION_SECONDS = 600.0  # that a session of a request is kept, whose end no worker may hear of
 MAX_SESSION_SIZE = 65000  # bytes of a connection's session, encoded: one block of the pool, copied under a lock
 
 
@@ -436,7 +437,7 @@ class BaseChannelLayer(abc.ABC):
         Keep a dict of plain values for a reply channel, in place of what was kept before: all of it, or nothing if it fails.
 
         It goes when a worker is done with the channel's ``websocket.disconnect``, however it ended, with `flush` if nobody is
-        connected under that name, and `group_expiry` seconds after it was last saved.
+        connected under that name, and `session_life` after it was last saved.
 
         Raises:
             TypeError: something in it cannot be kept; the text names the key.
@@ -447,6 +448,10 @@ class BaseChannelLayer(abc.ABC):
     @abc.abstractmethod
     def session_drop(self, reply_channel: str) -> None:
         """Keep nothing for this reply channel any more."""
+
+    def session_life(self, reply_channel: str) -> float:
+        """Seconds that a session is kept after it was saved: `group_expiry`, for requests 10 minutes at most."""
+        return min(HTTP_SESSION_SECONDS, self.group_expiry) if reply_channel.startswith("http.") else self.group_expiry
 
     # --- fronts
 

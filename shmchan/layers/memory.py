@@ -280,7 +280,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
                 del self._sessions[name]
             if not self._has_memory(len(payload)):
                 raise ChannelFull(reply_channel)
-            self._sessions[reply_channel] = payload, now + self.group_expiry
+            self._sessions[reply_channel] = payload, now + self.session_life(reply_channel)
 
     def session_drop(self, reply_channel: str) -> None:
         with self._lock:

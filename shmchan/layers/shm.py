@@ -287,7 +287,8 @@ class ShmChannelLayer(Receiving, Care):
     def session_save(self, reply_channel: str, data: Message) -> None:
         payload = wire.encode(data, MAX_SESSION_SIZE)
         key = self._session_key(names.check_channel(reply_channel))
-        status = lib.shmc_session_save(self._handle, key, payload, len(payload), int(self.group_expiry * SECOND))
+        life = int(self.session_life(reply_channel) * SECOND)
+        status = lib.shmc_session_save(self._handle, key, payload, len(payload), life)
         if status == NO_MEMORY:
             raise ChannelFull(reply_channel)
         if status != OK:

@@ -130,6 +130,13 @@ def test_sessions_that_nobody_saved_for_long_make_room_again(make_layer: MakeLay
     assert used(layer) < 32 << 20
 
 
+def test_the_session_of_a_request_is_kept_for_minutes(make_layer: MakeLayer) -> None:
+    layer = make_layer(group_expiry=5000)
+    assert layer.session_life("http.response.a!x") == 600
+    assert layer.session_life(REPLY) == 5000
+    assert make_layer(group_expiry=5).session_life("http.response.a!x") == 5
+
+
 def test_a_closed_layer_keeps_nothing(unmanaged_layer: MakeLayer) -> None:
     layer = unmanaged_layer()
     layer.close()

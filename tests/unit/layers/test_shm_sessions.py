@@ -4,7 +4,9 @@ import os
 import signal
 from collections.abc import Callable
 
+from shmchan._core import lib
 from shmchan.layers import ShmChannelLayer
+from shmchan.layers.base import MAX_SESSION_SIZE
 
 NAME = f"sessions-{os.getpid()}"
 
@@ -46,6 +48,10 @@ def test_a_session_outlives_its_front_and_worker_until_the_disconnect_is_settled
         assert layer.global_statistics()["sessions"] == 0  # type: ignore[typeddict-item]
         assert layer.check() is None
         assert layer.global_statistics()["memory_used"] == before
+
+
+def test_both_sides_know_the_same_limit() -> None:
+    assert lib.SHMC_SESSION_MAX == MAX_SESSION_SIZE
 
 
 def test_one_that_is_killed_after_it_saved_leaves_what_it_saved() -> None:
