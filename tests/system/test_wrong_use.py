@@ -9,7 +9,7 @@ import pytest
 from tests.servers import StartServer
 
 APP = """
-import asyncio, itertools, sys, time
+import asyncio, itertools, os, sys, time
 from shmchan import Channel, route
 from shmchan.exceptions import ConsumeLater, DenyConnection, ShmchanError
 
@@ -54,6 +54,10 @@ def stubborn(message):
 async def blocks_the_loop(message):
     time.sleep(600)
 
+async def dies_later(message):
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), 9)
+
 def keeps_the_gil(message):
     all(itertools.repeat(1))
 
@@ -61,7 +65,7 @@ def fine(message):
     message.reply_channel.send({"status": 200, "content": b"fine"})
 
 LIMITED = {slow, slow_later, stubborn, blocks_the_loop, keeps_the_gil, awaits_nothing}
-consumers = [nonsense, no_dict, no_value, no_channel, wrong_exception, leaves, leaves_later, *LIMITED, fine]
+consumers = [dies_later, nonsense, no_dict, no_value, no_channel, wrong_exception, leaves, leaves_later, *LIMITED, fine]
 routing = [
     route("http.request", each, path=f"/{each.__name__}$", timeout=0.2 if each in LIMITED else None) for each in consumers
 ]
@@ -84,8 +88,9 @@ UNANSWERED = [  # by the consumer, that is; the front answers in the end
 ]
 
 ENDS = [
-    ("stubborn", 504, "did not end within"),
-    ("blocks_the_loop", 504, "did not end within"),
+    ("dies_later", 502, "was killed by SIGKILL"),
+    ("stubborn", 504, "wrong.stubborn did not end within"),
+    ("blocks_the_loop", 504, "wrong.blocks_the_loop did not end within"),
     ("keeps_the_gil", 502, "Timeout (0:00:0"),
 ]
 
@@ -127,9 +132,9 @@ def test_a_wrong_consumer_is_told_and_its_worker_lives(
 def test_one_that_does_not_end_is_ended_with_its_worker(folder: Path, server: StartServer) -> None:
     running = server("--workers", "1", "--no-access-log", app="wrong")
     for name, status, text in ENDS:
-        before, workers = running.printed(), running.children("worker").keys()
+        workers = running.children("worker").keys()
         assert get(running.port, f"/{name}") == status, name
-        assert text in running.printed()[len(before) :]
+        running.wait_for_print(text)
         assert get(running.port, "/fine") == 200  # by another worker
         assert not running.children("worker").keys() & workers
     running.stop()
