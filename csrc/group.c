@@ -414,8 +414,11 @@ int group_branch_members(struct shmc *s, const char *group, uint32_t length, con
         uint32_t domain = branch->prefix_length                  ? SHMC_REPLY
                           : memchr(m->name, '?', m->name_length) ? SHMC_SINGLE
                                                                  : SHMC_WORK;
-        shmc_target_init(s, &list->targets[list->count++], m->name, m->name_length, domain, m->capacity,
-                         m->total);
+        r = shmc_target_init(s, &list->targets[list->count], m->name, m->name_length, domain, m->capacity,
+                             m->total);
+        if (r != SHMC_OK)
+            break;
+        list->count++;
     }
     unlock(s, SHMC_GROUP);
     return r;
