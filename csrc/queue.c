@@ -48,7 +48,7 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
         SET(s, domain, v->count, v->count + 1);
     } else if (!exempt && c->count >= d->capacity)
         return SHMC_FULL;
-    uint64_t now = now_ns();
+    uint64_t now = tick_ns();
     note_rate(s, domain, c, now);
     KEEP(s, domain, d->virtual_, virtual_);
     PUT(s->domains[domain].number, s->domains[domain].number + 1); /* a gap does no harm */
@@ -160,7 +160,7 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
         poison(s);
         return 0;
     }
-    if (d->deadline_ns && d->deadline_ns <= now_ns()) {
+    if (d->deadline_ns && d->deadline_ns <= tick_ns()) {
         count_drop(s, domain, channel, SHMC_CAUSE_EXPIRED, 1);
         queue_unlink(s, index, kicks);
         expired[(*expired_count)++] = index;

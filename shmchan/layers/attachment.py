@@ -67,13 +67,14 @@ class NotEnoughMemory(ShmchanError):
 class Receiver:
     """The channels that one thread receives on, resolved, and the buffer that what comes is copied to."""
 
-    __slots__ = ("__weakref__", "batch", "buffer", "busy", "count", "interest", "names", "out", "taken", "view")
+    __slots__ = ("__weakref__", "batch", "buffer", "busy", "count", "first", "interest", "names", "out", "taken", "view")
 
     def __init__(self, layer: "Attachment", channels: Sequence[str], batch: int = 1) -> None:
         targets = ffi.new("shmc_target[]", len(channels))
         for index, name in enumerate(channels):
             layer.fill_target(ffi.addressof(targets, index), name)
         self.names = list(channels)
+        self.first = self.names[0]
         self.batch = batch
         self.buffer = ffi.new("char[]", BUFFER)
         self.view = memoryview(ffi.buffer(self.buffer))

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from shmchan import names
 from shmchan._core import ffi, lib
 from shmchan.layers import wire
@@ -21,6 +23,7 @@ FOREVER = (1 << 64) - 1
 POLICY_NUMBERS = {"drop": 0, "notify": 1, "redeliver": 2, "dead_letter": 3}
 _BRIEF = (1 << 40) - 1
 take = lib.shmc_take  # the hot paths name what they call once
+decode_plain = msgspec.msgpack.Decoder().decode
 
 
 class Receiving(Attachment):
@@ -31,13 +34,22 @@ class Receiving(Attachment):
             receiver = self._threads.receivers[tuple(channels) if type(channels) is list else channels]  # type: ignore[index]
         except (KeyError, TypeError):
             receiver = self._receiver(channels)
+        timeout = 0
+        if block:
+            receiver.busy = True
+            timeout = FOREVER
         while True:
-            receiver.busy = block
-            brief = take(self._handle, receiver.interest, FOREVER if block else 0)
+            brief = take(self._handle, receiver.interest, timeout)
             receiver.busy = False
+            if (
+                0 <= brief <= _BRIEF
+            ):  # the first of the channels, and nothing more to say: the usual case, in as few steps as can be
+                try:
+                    message = decode_plain(receiver.taken[:brief])
+                except Exception:  # noqa: BLE001 (it is raised again, with what to say about it)
+                    message = None
+                return receiver.first, message if type(message) is dict else wire.decode(receiver.taken[:brief])
             if brief >= 0:
-                if brief <= _BRIEF:
-                    return receiver.names[0], wire.decode(receiver.taken[:brief])
                 return receiver.names[brief >> 40], wire.decode(receiver.taken[: brief & _BRIEF])
             status = lib.shmc_interest_last(receiver.interest, receiver.out)
             if status in (OK, BIG):
@@ -46,6 +58,7 @@ class Receiving(Attachment):
                 self.fail(status)
             if not block and status == EMPTY:
                 return None, None
+            receiver.busy = block
 
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
         names.check_receivables(channels)
