@@ -37,7 +37,7 @@ def worker(
 ) -> int:
     """Join a running instance with one more worker for APP, which is MODULE or MODULE:ATTRIBUTE.
 
-    It takes messages beside the instance's own workers, until SIGTERM or Ctrl-C, or until the instance ends.
+    It takes messages beside the instance's own workers, until SIGTERM or Ctrl-C, or until nobody else is attached any more.
     """
     logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     from shmchan.front.config import FrontConfig

@@ -12,8 +12,7 @@ from shmchan import Channel, Group, Message, channel_layers, route
 from shmchan.auth import channel_session_user_from_http, set_user_loader
 from shmchan.exceptions import ConsumeLater, DenyConnection, WebsocketCloseException
 from shmchan.http import Response
-from shmchan.layers import InMemoryChannelLayer, ShmChannelLayer
-from shmchan.routing import Router
+from shmchan.layers import ShmChannelLayer
 from shmchan.sessions import channel_session, enforce_ordering
 from shmchan.testing import Client, WSClient, apply_routes, own_layer
 
@@ -227,15 +226,15 @@ def test_sessions_and_users() -> None:
 
     set_user_loader(User)
     try:
-        with InMemoryChannelLayer() as layer, own_layer():
-            channel_layers.set("default", layer)
-            layer.router = Router([route("websocket.connect", welcome), route("websocket.receive", ask)])
+        with apply_routes([route("websocket.connect", welcome), route("websocket.receive", ask)]):
             client = WSClient()
             client.force_login(User(7))
             client.session["colour"] = "red"
             client.session.save()
             client.send_and_consume("websocket.connect")
             client.send_and_consume("websocket.receive", text="x")
+            client.send_and_consume("websocket.disconnect")
+            assert client.channel_layer.session_load(client.reply_channel) is None  # it went with the connection
             client.logout()
     finally:
         set_user_loader(None)
