@@ -2,6 +2,7 @@
 
 import http.client
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,4 +138,12 @@ def test_one_that_does_not_end_is_ended_with_its_worker(folder: Path, server: St
         running.wait_for_print(text)
         assert get(running.port, "/fine") == 200  # by another worker
         assert not running.children("worker").keys() & workers
+    running.stop()
+
+
+def test_threads_are_limited_too(folder: Path, server: StartServer) -> None:
+    running = server("--workers", "1", "--threads", "2", "--no-access-log", app="wrong")
+    with ThreadPoolExecutor() as clients:  # one is told in the main thread, the other can only be ended
+        assert list(clients.map(lambda path: get(running.port, path), ["/slow", "/slow"])) == [504, 504]
+    assert get(running.port, "/fine") == 200
     running.stop()
