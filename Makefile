@@ -15,7 +15,7 @@ TYPED   := shmchan $(wildcard tests)  # cli, examples and bench are seen through
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.built ## serve the example chat on http://127.0.0.1:8000 (elsewhere: make run BIND=HOST:PORT)
 	@exec $(BIN)/shmchan run examples.chat --bind $(BIND)
