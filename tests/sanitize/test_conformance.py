@@ -12,8 +12,8 @@ from tests.tools import need
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ["tests/conformance/layers", "tests/unit/protocol/test_frames.py"]
-# In CI the layer in shared memory without its model test, which takes longest; `make sanitize` runs all.
-SOME = ["--deselect", "tests/conformance/layers/test_layer_model.py", "-k", "shm or test_frames"]
+# In CI leases and groups in shared memory, and frames; `make sanitize` runs all.
+SOME = ["-k", "(shm and (test_layer_leases or test_layer_groups)) or test_frames"]
 
 
 @pytest.mark.timeout(300)

@@ -104,7 +104,7 @@ def test_asan_and_ubsan_are_silent_when_processes_are_killed_and_stopped(tmp_pat
     binary = tmp_path / "points"
     subprocess.run(["gcc", *FLAGS, *ASAN, "-o", binary, *objects], check=True, timeout=100)
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
-    for mode, stride in (("kill", "199"), ("reaper", "12007"), ("stop", "2003")):
+    for mode, stride in (("kill", "401"), ("reaper", "24007"), ("stop", "4001")):
         run = subprocess.run([binary, mode, stride], capture_output=True, text=True, timeout=150, check=False, env=environment)
         print(run.stdout)
         assert run.returncode == 0, run.stdout + run.stderr[:6000]
