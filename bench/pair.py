@@ -25,8 +25,8 @@ Send = Callable[[Message], object]
 Receive = Callable[[], Message]
 
 MESSAGE: Message = {"reply_channel": "websocket.send.abcdefgh!12345", "path": "/chat/room", "text": "x" * 64, "order": 0}
-CAPACITY = 20_000
-FULL_PAUSE = 0.0001
+ROOM = 1_000  # messages under way; the pipe of the rival holds about 450
+FULL_PAUSE = 0.0005
 MEMORY = 64 << 20
 QUEUE_BYTES = 8 << 20
 THERE, BACK = 0, 1
@@ -56,6 +56,7 @@ class Shm:
     def __init__(self) -> None:
         self.name = f"bench-{os.getpid()}"
         self.owner = 0
+        self.capacity = ROOM
 
     @property
     def layer(self) -> Any:
@@ -63,7 +64,7 @@ class Shm:
             from shmchan.layers import ShmChannelLayer
 
             self.owner = os.getpid()
-            self._layer = ShmChannelLayer(self.name, capacity=CAPACITY, memory=MEMORY)
+            self._layer = ShmChannelLayer(self.name, capacity=ROOM, memory=MEMORY)
         return self._layer
 
     def sender(self, way: int) -> Send:
@@ -283,6 +284,8 @@ def finish(process: Any) -> None:
 
 def main(subject_name: str, kind: str, count: str, backlog: str) -> None:
     subject = SUBJECTS[subject_name]()
+    if isinstance(subject, Shm):
+        subject.capacity += int(backlog)
     measure = {"one-way": one_way, "round-trip": round_trip}[kind]
     try:
         result = measure(subject, int(count), int(backlog))

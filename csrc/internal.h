@@ -454,7 +454,8 @@ static inline uint64_t now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
 }
-/* The same clock as of the last tick, some ms ago: a quarter of the price, and enough to tell what has expired. */
+/* The same clock as of the last tick, some ms ago: a quarter of the price, and enough to tell what has
+ * expired. */
 static inline uint64_t tick_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);

@@ -18,8 +18,9 @@ import msgspec
 
 from shmchan import names
 from shmchan._core import ffi, lib
+from shmchan._plain import Putter, Taker
 from shmchan.exceptions import ChannelFull, InstanceRunning, LayerClosed, NoInstance, SegmentCorrupt, SegmentVersion, ShmchanError
-from shmchan.layers import instance
+from shmchan.layers import instance, wire
 from shmchan.layers.base import BaseChannelLayer
 from shmchan.layers.capacity import DEFAULT_CAPACITY, Capacities
 
@@ -33,6 +34,7 @@ GROUP_EXPIRY = 86400.0
 BUFFER = 64 << 10
 SECOND = 1_000_000_000
 _REMEMBERED = 10_000
+encode_plain = msgspec.msgpack.Encoder().encode
 _DOMAINS = {"!": lib.SHMC_REPLY, "?": lib.SHMC_SINGLE}
 
 put, take = lib.shmc_put, lib.shmc_take
@@ -67,7 +69,21 @@ class NotEnoughMemory(ShmchanError):
 class Receiver:
     """The channels that one thread receives on, resolved, and the buffer that what comes is copied to."""
 
-    __slots__ = ("__weakref__", "batch", "buffer", "busy", "count", "first", "interest", "names", "out", "taken", "view")
+    __slots__ = (
+        "__weakref__",
+        "batch",
+        "buffer",
+        "busy",
+        "count",
+        "first",
+        "interest",
+        "names",
+        "out",
+        "take",
+        "taken",
+        "thread",
+        "view",
+    )
 
     def __init__(self, layer: "Attachment", channels: Sequence[str], batch: int = 1) -> None:
         targets = ffi.new("shmc_target[]", len(channels))
@@ -81,9 +97,23 @@ class Receiver:
         self.out = ffi.new("shmc_message[]", batch)
         self.count = ffi.new("uint32_t *")
         self.interest = layer.new_interest(targets, len(channels))
-        self.taken = memoryview(ffi.buffer(lib.shmc_interest_buffer(self.interest, ffi.new("uint64_t *")), BUFFER))
+        buffer = lib.shmc_interest_buffer(self.interest, ffi.new("uint64_t *"))
+        self.taken = memoryview(ffi.buffer(buffer, BUFFER))
+        self.take = Taker(
+            _address(ffi.addressof(lib, "shmc_take")),
+            _address(layer.handle),
+            _address(self.interest),
+            _address(buffer),
+            wire.decode,
+            self.names[0],
+        )
+        self.thread = threading.get_ident()
         self.busy = False
         layer.receivers.add(self)
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("uintptr_t", pointer))
 
 
 class _Threads(threading.local):
@@ -131,7 +161,7 @@ class Attachment(BaseChannelLayer):
         self._interests: list[Any] = []
         self._lock = threading.Lock()
         self._targets: dict[str, Any] = {}
-        self._plain: dict[str, Any] = {}  # those of channels that know no order
+        self._putters: dict[str, Putter] = {}  # of channels that know no order
         self.receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()
         self._parallel: set[str] = set()
         self._ports: list[ShmPort] = []
@@ -270,10 +300,16 @@ class Attachment(BaseChannelLayer):
             ports, self._ports = self._ports, []
         if lib.shmc_statistics_read(handle, ffi.new("shmc_statistics *")) == lib.SHMC_E_FORKED:
             self._handle = ffi.NULL  # it belongs to the parent, and so do its waiters
+            self._putters.clear()
+            for receiver in [*self.receivers]:
+                receiver.take.close()
             return
         for port in ports:
             port.close()
         self._handle = ffi.NULL
+        self._putters.clear()
+        for receiver in [*self.receivers]:
+            receiver.take.close()
         deadline = time.monotonic() + 5
         while (waiting := any(receiver.busy for receiver in [*self.receivers])) and time.monotonic() < deadline:
             lib.shmc_interrupt(handle)
@@ -319,10 +355,11 @@ class Attachment(BaseChannelLayer):
             self.fill_target(target, channel)
             if len(self._targets) >= _REMEMBERED:
                 self._targets.clear()
-                self._plain.clear()
+                self._putters.clear()
             self._targets[channel] = target
             if not channel.startswith("websocket."):
-                self._plain[channel] = target
+                put = _address(ffi.addressof(lib, "shmc_put"))
+                self._putters[channel] = Putter(put, _address(self._handle), _address(target), encode_plain, target)
         return target
 
     def new_interest(self, targets: Any, count: int) -> Any:
@@ -353,6 +390,7 @@ class Attachment(BaseChannelLayer):
             checked = names.check_receivables(channels)
             if len(receivers) >= 64:
                 for old in receivers.values():
+                    old.take.close()
                     self.free_interest(old.interest)
                 receivers.clear()
             receiver = receivers[tuple(checked)] = Receiver(self, checked)

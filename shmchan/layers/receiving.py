@@ -11,10 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from shmchan import names
 from shmchan._core import ffi, lib
+from shmchan.exceptions import LayerClosed
 from shmchan.layers import wire
 from shmchan.layers.attachment import BIG, BUFFER, EMPTY, FULL, INTERRUPTED, OK, SECOND, Attachment, Receiver
 from shmchan.layers.base import Lease, Message, default_policy
@@ -22,8 +21,6 @@ from shmchan.layers.base import Lease, Message, default_policy
 FOREVER = (1 << 64) - 1
 POLICY_NUMBERS = {"drop": 0, "notify": 1, "redeliver": 2, "dead_letter": 3}
 _BRIEF = (1 << 40) - 1
-take = lib.shmc_take  # the hot paths name what they call once
-decode_plain = msgspec.msgpack.Decoder().decode
 
 
 class Receiving(Attachment):
@@ -39,18 +36,14 @@ class Receiving(Attachment):
             receiver.busy = True
             timeout = FOREVER
         while True:
-            brief = take(self._handle, receiver.interest, timeout)
+            taken = receiver.take(timeout)
             receiver.busy = False
-            if (
-                0 <= brief <= _BRIEF
-            ):  # the first of the channels, and nothing more to say: the usual case, in as few steps as can be
-                try:
-                    message = decode_plain(receiver.taken[:brief])
-                except Exception:  # noqa: BLE001 (it is raised again, with what to say about it)
-                    message = None
-                return receiver.first, message if type(message) is dict else wire.decode(receiver.taken[:brief])
-            if brief >= 0:
-                return receiver.names[brief >> 40], wire.decode(receiver.taken[: brief & _BRIEF])
+            if type(taken) is tuple:  # the first of the channels, and nothing more to say: the usual case
+                return taken
+            if taken >= 0:  # type: ignore[operator]
+                return receiver.names[taken >> 40], wire.decode(receiver.taken[: taken & _BRIEF])  # type: ignore[operator]
+            if self._handle == ffi.NULL:
+                raise LayerClosed(self.name)
             status = lib.shmc_interest_last(receiver.interest, receiver.out)
             if status in (OK, BIG):
                 return self.render(receiver, receiver.out[0], receiver.taken)

@@ -11,14 +11,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from shmchan import names
 from shmchan._core import ffi, lib
-from shmchan._plain import is_plain
 from shmchan.exceptions import ChannelFull, LayerClosed
 from shmchan.layers import wire
-from shmchan.layers.attachment import BIG, BUFFER, EMPTY, FULL, GONE, NO_MEMORY, OK, PARKED, SECOND, TOO_LARGE, NotEnoughMemory
+from shmchan.layers.attachment import (
+    BIG,
+    BUFFER,
+    FULL,
+    GONE,
+    NO_MEMORY,
+    OK,
+    PARKED,
+    SECOND,
+    TOO_LARGE,
+    NotEnoughMemory,
+    encode_plain,
+)
 from shmchan.layers.base import MAX_SESSION_SIZE, OWED_SECONDS, POLICIES, Lease, Message, Outbox, Parked, Policy, lane_key
 from shmchan.layers.receiving import FOREVER, POLICY_NUMBERS, Receiving, unpacked
 from shmchan.layers.shm_port import ShmPort
@@ -26,8 +35,6 @@ from shmchan.layers.shm_statistics import Care
 
 __all__ = ["NotEnoughMemory", "ShmChannelLayer"]
 log = logging.getLogger("shmchan.layer")
-encode_plain = msgspec.msgpack.Encoder().encode  # the hot paths name what they call once
-put = lib.shmc_put
 
 
 class ShmChannelLayer(Receiving, Care):
@@ -53,17 +60,12 @@ class ShmChannelLayer(Receiving, Care):
     # --- applications
 
     def send(self, channel: str, message: Message) -> None:
-        try:
-            target = self._plain[channel]
-        except (KeyError, TypeError):
-            target = None
-        if target is None or not is_plain(message):
-            self._send(channel, self.target(channel), self.encode(message, channel), lane_key(channel, message))
-            return
-        payload = encode_plain(message)
-        status = put(self._handle, target, payload, len(payload))
+        putter = self._putters.get(channel) if type(channel) is str else None
+        status = putter(message) if putter is not None else None
         if status:
-            self._refuse(status, channel, target, len(payload))
+            self._refuse(status, channel, self.target(channel), len(encode_plain(message)) if status == TOO_LARGE else 0)
+        elif status is None:
+            self._send(channel, self.target(channel), self.encode(message, channel), lane_key(channel, message))
 
     def send_encoded(self, channel: str, payload: bytes, key: str | None = None) -> None:
         self._send(channel, self.target(channel), payload, key)
