@@ -18,6 +18,7 @@ from shmchan.layers import wire
 from shmchan.layers.attachment import (
     BIG,
     BUFFER,
+    EMPTY,
     FULL,
     GONE,
     NO_MEMORY,
