@@ -40,6 +40,15 @@ OPTIONS = ("--workers", "2", "--memory", "512MiB", "--ws-max-size", "17MiB", "--
 Results = dict[int, list[Any]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_stand_in_is_left() -> Iterator[None]:
+    """The cases bring a pkg_resources of their own, which is not all that pytest asks of one."""
+    before = list(sys.path)
+    yield
+    sys.modules.pop("pkg_resources", None)
+    sys.path[:] = before
+
+
 def prepare_cases(messages: int) -> None:
     """
     Set how often the cases of sections 12 and 13 repeat.
