@@ -2,9 +2,9 @@
  *
  *   OPEN       prepared bit by bit by its owner, as HELD descriptors that name it. Its death frees them.
  *   COMMITTED  by one store. From then on each item is queued once, by whoever comes: the owner, or after its
- * death anybody, several at once. An item is settled when it is no longer that descriptor, HELD, naming this
- * outbox; that is only ever concluded under the lock of the item's domain. FREE       after the lease was
- * released and the last item settled.
+ *              death anybody, several at once. An item is settled when it is no longer that descriptor, HELD,
+ *              naming this outbox; that is only ever concluded under the lock of the item's domain.
+ *   FREE       after the lease was released and the last item settled.
  *
  * The lease's lane goes on only after the flush: otherwise the next message's replies could overtake these.
  */
@@ -389,8 +389,8 @@ static void finish(struct shmc *s, uint64_t ref, uint64_t lease, uint32_t owner)
         int ours = 0;
         if (domain >= SHMC_WORK && domain <= SHMC_REPLY) {
             lock(s, domain);
-            if (d->generation == reference_generation(lease) && d->state == LEASED && d->owner == owner &&
-                d->domain == domain) {
+            if (HINT(d->generation) == reference_generation(lease) && HINT(d->state) == LEASED &&
+                HINT(d->owner) == owner && d->domain == domain) {
                 queue_finish_lease(s, index, &kicks);
                 ours = 1;
             }

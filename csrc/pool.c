@@ -244,7 +244,7 @@ static void release_locked(struct shmc *s, uint32_t index, uint32_t generation, 
     struct descriptor *d = descriptor_at(s, index);
     struct pool *p = s->pool;
     uint32_t rounds = 0, steps = 0;
-    while (d->generation == generation && d->state == HELD && d->owner == owner && d->payload) {
+    while (d->generation == generation && HINT(d->state) == HELD && HINT(d->owner) == owner && d->payload) {
         struct block *b = block_at(s, d->payload);
         if (b->references > 1) {
             SET(s, SHMC_POOL, b->references, b->references - 1);
@@ -268,7 +268,7 @@ static void release_locked(struct shmc *s, uint32_t index, uint32_t generation, 
             lock(s, SHMC_POOL);
         }
     }
-    if (d->generation == generation && d->state == HELD && d->owner == owner) {
+    if (d->generation == generation && HINT(d->state) == HELD && HINT(d->owner) == owner) {
         SET(s, SHMC_POOL, d->generation, generation + 1);
         SET(s, SHMC_POOL, d->owner, 0);
         KEEP(s, SHMC_POOL, d->outbox, 0);

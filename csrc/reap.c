@@ -33,7 +33,7 @@ void complete_moving(struct shmc *s, uint32_t index) {
     struct kicks kicks = {0};
     int freed = 0;
     lock(s, SHMC_REPLY);
-    if (d->state == MOVING && d->generation == generation) {
+    if (HINT(d->state) == MOVING && HINT(d->generation) == generation) {
         uint32_t channel = queue_length ? channel_find(s, SHMC_REPLY, name, queue_length,
                                                        hash_bytes(s->seed, name, queue_length))
                                         : 0;
@@ -97,7 +97,7 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
     struct kicks kicks = {0};
     int freed = 0, moving = 0;
     lock(s, domain);
-    if (d->state == LEASED && d->owner == owner && d->domain == domain) {
+    if (HINT(d->state) == LEASED && HINT(d->owner) == owner && HINT(d->domain) == domain) {
         uint32_t policy = d->policy, channel = d->channel;
         SET(s, domain, d->deaths, d->deaths + 1);
         if (policy != SHMC_POLICY_REDELIVER || d->deaths >= MAX_ATTEMPTS)
@@ -141,13 +141,14 @@ static void settle_held(struct shmc *s, uint32_t index, uint32_t owner) {
     struct descriptor *d = descriptor_at(s, index);
     uint32_t generation = HINT(d->generation), domain = HINT(d->domain);
     lock(s, SHMC_POOL);
-    int ours = d->state == HELD && d->owner == owner && !(d->outbox && outbox_is_committed(s, d->outbox));
+    int ours = HINT(d->state) == HELD && HINT(d->owner) == owner &&
+               !(d->outbox && outbox_is_committed(s, d->outbox));
     unlock(s, SHMC_POOL);
     if (!ours)
         return;
     if (HINT(d->number) && domain >= SHMC_WORK && domain <= SHMC_REPLY) {
         lock(s, domain);
-        if (d->state == HELD && d->owner == owner && d->generation == generation && d->number) {
+        if (HINT(d->state) == HELD && HINT(d->owner) == owner && d->generation == generation && d->number) {
             struct channel *c = channel_at(s, d->channel);
             SET(s, domain, d->number, 0);
             SET(s, domain, c->delivered, c->delivered - 1);

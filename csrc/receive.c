@@ -11,10 +11,6 @@
 
 /* --- interests --- */
 
-struct entry {
-    shmc_target target;
-};
-
 enum { TAKE_BUFFER = 64 << 10, STASH = 16 };
 
 struct shmc_interest {
@@ -30,7 +26,7 @@ struct shmc_interest {
     uint64_t stash_bytes;
     uint64_t summary[DOMAINS];
     uint64_t bits[DOMAINS][READY_WORDS];
-    struct entry entries[];
+    shmc_target targets[];
 };
 
 static void bit_set(shmc_interest *i, uint32_t domain, uint32_t channel) {
@@ -43,7 +39,7 @@ static void bit_set(shmc_interest *i, uint32_t domain, uint32_t channel) {
 static int refresh(struct shmc *s, shmc_interest *i) {
     int stale = 0;
     for (uint32_t k = 0; k < i->count; k++) {
-        shmc_target *t = &i->entries[k].target;
+        shmc_target *t = &i->targets[k];
         stale |= !t->channel || HINT(channel_at(s, t->channel)->generation) != t->generation;
     }
     if (__builtin_expect(!stale, 1))
@@ -51,7 +47,7 @@ static int refresh(struct shmc *s, shmc_interest *i) {
     memset(i->bits, 0, sizeof i->bits);
     memset(i->summary, 0, sizeof i->summary);
     for (uint32_t k = 0; k < i->count; k++) {
-        shmc_target *t = &i->entries[k].target;
+        shmc_target *t = &i->targets[k];
         lock(s, t->domain);
         uint32_t channel = target_channel(s, t);
         unlock(s, t->domain);
@@ -65,7 +61,7 @@ static int refresh(struct shmc *s, shmc_interest *i) {
 shmc_interest *shmc_interest_new(shmc *s, shmc_target *targets, uint32_t count) {
     if (usable(s) != SHMC_OK)
         return NULL;
-    shmc_interest *i = calloc(1, sizeof *i + count * sizeof *i->entries);
+    shmc_interest *i = calloc(1, sizeof *i + count * sizeof *i->targets);
     if (!i || !(i->buffer = malloc(TAKE_BUFFER))) {
         free(i);
         return NULL;
@@ -74,8 +70,8 @@ shmc_interest *shmc_interest_new(shmc *s, shmc_target *targets, uint32_t count) 
     i->count = count;
     i->luck = 8;
     for (uint32_t k = 0; k < count; k++) {
-        i->entries[k].target = targets[k];
-        i->entries[k].target.channel = 0;
+        i->targets[k] = targets[k];
+        i->targets[k].channel = 0;
         i->domains |= 1u << targets[k].domain;
     }
     return i;
@@ -153,7 +149,7 @@ static int might_be_ready(struct shmc *s, shmc_interest *i) {
 static uint32_t entry_of(struct shmc *s, shmc_interest *i, uint32_t channel) {
     (void)s;
     for (uint32_t k = 0; k < i->count; k++)
-        if (i->entries[k].target.channel == channel)
+        if (i->targets[k].channel == channel)
             return k;
     return 0;
 }

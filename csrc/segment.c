@@ -509,12 +509,3 @@ int shmc_moved(shmc *s, const char *path) {
 void shmc_get_options(shmc *s, shmc_options *out) {
     *out = s->header->options;
 }
-uint64_t shmc_epoch(shmc *s) {
-    return s->header->epoch;
-}
-uint64_t shmc_slot(shmc *s) {
-    return s->slot_reference;
-}
-void shmc_poison(shmc *s) {
-    poison(s);
-}

@@ -4,23 +4,24 @@
  * of one instance. Any process of the same user attaches to it; any of them may be killed at any instruction.
  *
  * Three ideas carry it:
- *   1. Short critical sections that can be undone. The shared words belong to five domains (pool, work,
- * single, reply, group), each under one robust mutex with an undo log. Every store logs the old value first;
- * leaving commits. Whoever meets a dead holder plays the log backwards. Nobody ever holds two locks.
- *   2. Everything on its way has an owner word: a descriptor is FREE, HELD by a slot, QUEUED in a channel,
- * LEASED by a slot, RESERVED by a connection or MOVING between domains. What a dead slot owned is found by
- * walking the owner words (reap.c).
- *   3. An outbox makes the sends of one consumer all or nothing: prepared as HELD descriptors, committed by
- * one store, then rolled forward by its owner or, after its death, by anybody (outbox.c).
+ *   1. Short critical sections that can be undone. The shared words belong to five domains (pool, work, single,
+ *      reply, group), each under one robust mutex with an undo log. Every store logs the old value first;
+ *      leaving commits. Whoever meets a dead holder plays the log backwards. Nobody ever holds two locks.
+ *   2. Everything on its way has an owner word: a descriptor is FREE, HELD by a slot, QUEUED in a channel, LEASED
+ *      by a slot, RESERVED by a connection or MOVING between domains. What a dead slot owned is found by walking
+ *      the owner words (reap.c).
+ *   3. An outbox makes the sends of one consumer all or nothing: prepared as HELD descriptors, committed by one
+ *      store, then rolled forward by its owner or, after its death, by anybody (outbox.c).
  *
  * Caveats
- *   fork:    an attachment is inert in a child of fork(): calls return SHMC_E_FORKED. The child attaches for
- * itself. threads: every function may be called by several threads at once on one attachment; a struct passed
- * in belongs to the call. kill:    SIGKILL anywhere is safe. What the process had in hand meets its crash
- * policy when somebody reaps. SIGSTOP: inside a section it delays others for a second; then a waiter of the
- * same user kills it, logged in `kills`. trust:   peers of one uid are trusted, their bytes are not: each
- * index read from the segment is checked; what does not fit poisons the segment, and every call of everybody
- * returns SHMC_E_CORRUPT from then on.
+ *   fork:    an attachment is inert in a child of fork(): calls return SHMC_E_FORKED. The child attaches for itself.
+ *   threads: every function may be called by several threads at once on one attachment; a struct passed in
+ *            belongs to the call.
+ *   kill:    SIGKILL anywhere is safe. What the process had in hand meets its crash policy when somebody reaps.
+ *   SIGSTOP: inside a section it delays others for a second; then a waiter of the same user kills it, counted in
+ *            `kills`.
+ *   trust:   peers of one uid are trusted, their bytes are not: each index read from the segment is checked; what
+ *            does not fit poisons the segment, and every call of everybody returns SHMC_E_CORRUPT from then on.
  *
  * Status: 0 is done, positive is ordinary, negative is a fault. C never prints and never aborts.
  * Times: deadlines are CLOCK_MONOTONIC in ns; timeouts are ns, 0 polls, UINT64_MAX waits.
@@ -41,7 +42,6 @@ enum shmc_status {
     SHMC_NO_MEMORY = 6,   /* the pool or a table has no room now */
     SHMC_BIG = 7,         /* longer than the caller's buffer: shmc_read it, then shmc_free it */
     SHMC_PARKED = 8,      /* committed, but a target is full: shmc_outbox_push it later */
-    SHMC_RUNNING = 9,     /* the segment has live processes */
     SHMC_E_CORRUPT = -1,  /* the segment is damaged; somebody must build a new one */
     SHMC_E_SYSTEM = -2,   /* a system call failed: errno */
     SHMC_E_VERSION = -3,  /* a segment of another layout */
@@ -184,8 +184,6 @@ int shmc_count_live(const char *path);
 uint64_t shmc_memory_minimum(const shmc_options *options);
 uint64_t shmc_layout_version(void);
 void shmc_get_options(shmc *s, shmc_options *out);
-uint64_t shmc_epoch(shmc *s);
-uint64_t shmc_slot(shmc *s); /* {generation, index} of this process, as one number */
 
 /* --- sending --- */
 
@@ -341,6 +339,5 @@ int shmc_leases(shmc *s, uint32_t limit, shmc_lease_info *out, uint32_t *count);
 /* Look at every table, list and counter under all rules of internal.h. Nobody may be in the middle of a
  * section for long. Returns SHMC_OK, or SHMC_E_CORRUPT with a line of what is wrong in text. */
 int shmc_check(shmc *s, char *text, uint64_t capacity);
-void shmc_poison(shmc *s);
 /* cdef end */
 #endif

@@ -172,7 +172,7 @@ int shmc_leases(shmc *s, uint32_t limit, shmc_lease_info *out, uint32_t *count) 
         if (HINT(d->state) != LEASED || domain < SHMC_WORK || domain > SHMC_REPLY)
             continue;
         lock(s, domain);
-        if (d->state == LEASED && d->domain == domain && d->address_length <= NAME_MAX_BYTES &&
+        if (HINT(d->state) == LEASED && HINT(d->domain) == domain && d->address_length <= NAME_MAX_BYTES &&
             d->address_length <= d->length) {
             shmc_lease_info *info = &out[(*count)++];
             struct channel *c = channel_at(s, d->channel);
@@ -202,7 +202,7 @@ int shmc_flush(shmc *s) {
             continue;
         struct kicks kicks = {0};
         lock(s, domain);
-        int ours = d->state == QUEUED && d->domain == domain;
+        int ours = HINT(d->state) == QUEUED && HINT(d->domain) == domain;
         if (ours) {
             count_drop(s, domain, d->channel, SHMC_CAUSE_FLUSH, 1);
             queue_unlink(s, i, &kicks);
