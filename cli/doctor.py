@@ -15,6 +15,13 @@ import click
 from shmchan.cli.settings import format_size, option
 
 EXIT_UNSOUND = 1
+FATES = {
+    "drop": "dropped if its worker dies",
+    "notify": "its sender is told if its worker dies",
+    "redeliver": "redelivered if its worker dies",
+    "dead_letter": "a dead letter if its worker dies",
+    "not begun": "put back if its worker dies, since no consumer has it yet",
+}
 
 
 @click.command()
@@ -100,7 +107,7 @@ def process(row: dict[str, int], leases: list[dict[str, Any]]) -> str:
         [head]
         + [
             f"    {lease['channel']} from {lease['reply_channel'] or 'nobody in particular'}: {lease['size']} bytes, queued "
-            f"{lease['age']:.1f} s ago, {lease['policy']} if its worker dies"
+            f"{lease['age']:.1f} s ago, {FATES[lease['policy']]}"
             for lease in mine
         ]
     )

@@ -163,7 +163,7 @@ static uint32_t descriptor_take(struct shmc *s) {
 
 static void reset(struct descriptor *d) {
     PUT(d->kind, SHMC_KIND_PLAIN);
-    PUT(d->policy, 0);
+    PUT(d->policy, SHMC_POLICY_NOT_BEGUN);
     PUT(d->attempts, 0);
     PUT(d->code, 0);
     PUT(d->lane, 0);

@@ -233,6 +233,7 @@ void queue_requeue(struct shmc *s, uint32_t index, uint64_t delay_ns, struct kic
     struct channel *c = channel_at(s, d->channel);
     queue_end_lease(s, index);
     SET(s, domain, d->not_before_ns, delay_ns && domain == SHMC_WORK ? now_ns() + delay_ns : 0);
+    SET(s, domain, d->policy, SHMC_POLICY_NOT_BEGUN);
     SET(s, domain, d->attempts, d->attempts + 1);
     SET(s, domain, d->state, QUEUED);
     SET(s, domain, d->owner, 0);

@@ -83,7 +83,7 @@ static int dead_letter(struct shmc *s, uint32_t index, struct kicks *kicks) {
     SET(s, SHMC_WORK, d->kind, SHMC_KIND_DEAD);
     SET(s, SHMC_WORK, d->channel, channel);
     SET(s, SHMC_WORK, d->key, 0);
-    SET(s, SHMC_WORK, d->policy, SHMC_POLICY_DROP);
+    SET(s, SHMC_WORK, d->policy, SHMC_POLICY_NOT_BEGUN);
     SET(s, SHMC_WORK, s->counters->dead_letters, s->counters->dead_letters + 1);
     return queue_enqueue(s, index, kicks, 1) == SHMC_OK;
 }
@@ -100,9 +100,13 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
     if (HINT(d->state) == LEASED && HINT(d->owner) == owner && HINT(d->domain) == domain) {
         uint32_t policy = d->policy, channel = d->channel;
         SET(s, domain, d->deaths, d->deaths + 1);
-        if (policy != SHMC_POLICY_REDELIVER || d->deaths >= MAX_ATTEMPTS)
+        int again = (policy == SHMC_POLICY_REDELIVER || policy == SHMC_POLICY_NOT_BEGUN) &&
+                    d->deaths < MAX_ATTEMPTS;
+        if (policy == SHMC_POLICY_NOT_BEGUN) /* it kills whoever takes it, before any consumer */
+            policy = d->address_length ? SHMC_POLICY_NOTIFY : SHMC_POLICY_DROP;
+        if (!again)
             session_end(s, index, &kicks);
-        if (policy == SHMC_POLICY_REDELIVER && d->deaths < MAX_ATTEMPTS) {
+        if (again) {
             queue_requeue(s, index, 0, &kicks, SORTED);
         } else if ((policy == SHMC_POLICY_REDELIVER || policy == SHMC_POLICY_DEAD_LETTER) &&
                    dead_letter(s, index, &kicks)) {

@@ -57,7 +57,8 @@ enum shmc_policy {
     SHMC_POLICY_DROP = 0,
     SHMC_POLICY_NOTIFY = 1,
     SHMC_POLICY_REDELIVER = 2,
-    SHMC_POLICY_DEAD_LETTER = 3
+    SHMC_POLICY_DEAD_LETTER = 3,
+    SHMC_POLICY_NOT_BEGUN = 4 /* until shmc_set_policy: nobody has run it yet, so it is put back */
 };
 
 /* What came: an ordinary message; one for the group members of a front; word that a worker died with the
@@ -224,7 +225,7 @@ char *shmc_interest_buffer(shmc_interest *interest, uint64_t *capacity);
 int shmc_interest_last(shmc_interest *interest, shmc_message *out);
 /* Take one message and keep it known as in this process's hands: LEASED, until committed, acknowledged or
  * requeued. Its lane rests meanwhile. Returns as shmc_receive; on SHMC_BIG it is leased all the same. Death:
- * the lease's policy is applied by the reaper. */
+ * the lease's policy is applied by the reaper; as long as none was set, the message is put back. */
 int shmc_lease(shmc *s, shmc_interest *interest, uint64_t timeout_ns, void *buffer, uint64_t capacity,
                shmc_message *out);
 /* The bytes (address, then payload) of a message that this process holds or leases. */

@@ -380,7 +380,8 @@ class BaseChannelLayer(abc.ABC):
         """
         Take a message in hand, waiting at most ``timeout`` seconds for one.
 
-        The messages of one lane are leased one at a time, in order. Its crash policy is `default_policy` until `set_policy`.
+        The messages of one lane are leased one at a time, in order. Until `set_policy` the message counts as not begun: if this
+        process is killed it is put back, since nobody has run it.
         """
 
     @abc.abstractmethod

@@ -16,7 +16,7 @@ from shmchan._core import ffi, lib
 from shmchan.exceptions import LayerClosed
 from shmchan.layers import wire
 from shmchan.layers.attachment import BIG, BUFFER, EMPTY, FULL, INTERRUPTED, OK, SECOND, Attachment, Receiver
-from shmchan.layers.base import Lease, Message, default_policy
+from shmchan.layers.base import Lease, Message
 
 FOREVER = (1 << 64) - 1
 POLICY_NUMBERS = {"drop": 0, "notify": 1, "redeliver": 2, "dead_letter": 3}
@@ -138,10 +138,7 @@ class Receiving(Attachment):
             lib.shmc_read(self._handle, out.reference, buffer, size)
             data = memoryview(ffi.buffer(buffer))
         channel, message = self._rendered(receiver.names[out.entry], out, data)
-        lease = Lease(channel, message, out.attempts, out.reference)
-        if channel != receiver.names[out.entry] or default_policy(channel) != "drop":
-            lib.shmc_set_policy(self._handle, out.reference, POLICY_NUMBERS[default_policy(channel)])
-        return lease
+        return Lease(channel, message, out.attempts, out.reference)
 
 
 def notice(code: int) -> Message:

@@ -11,9 +11,11 @@ from click.testing import CliRunner, Result
 
 from shmchan.cli.doctor import doctor
 from shmchan.layers import instance
+from shmchan.layers.base import Policy
 from shmchan.layers.shm import ShmChannelLayer
 
 MEMORY = 32 << 20
+POLICIES: dict[str, Policy] = {"jobs": "drop", "websocket.receive": "notify"}
 
 
 @pytest.fixture
@@ -30,15 +32,19 @@ def run(*arguments: str) -> Result:
 
 
 def left_behind(name: str) -> int:
-    """An instance whose only process was killed with two messages in hand and one waiting; its pid."""
+    """An instance whose only process was killed with three messages in hand, one of them not begun, and one waiting; its pid."""
     pid = os.fork()
     if pid == 0:
         layer = ShmChannelLayer(name, memory=MEMORY)
         layer.send("jobs", {"n": 1})
         layer.send("jobs", {"n": 2})
+        layer.send("tasks", {"n": 3})
         layer.send("websocket.receive", {"reply_channel": "websocket.send.a!1", "text": "x"})
-        layer.lease(["jobs"], 1)
-        layer.lease(["websocket.receive"], 1)
+        for channel, policy in POLICIES.items():
+            lease = layer.lease([channel], 1)
+            assert lease
+            layer.set_policy(lease, policy)
+        layer.lease(["tasks"], 1)
         os.kill(os.getpid(), signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
@@ -62,14 +68,16 @@ def test_what_the_killed_had_in_hand_is_told_and_nothing_is_changed(name: str) -
         assert found.exit_code == 0
         report = json.loads(found.output)
         assert not report["alive"]
-        assert [row["leased"] for row in report["processes"] if row["pid"] == pid] == [2]
+        assert [row["leased"] for row in report["processes"] if row["pid"] == pid] == [3]
         leases = {lease["channel"]: lease for lease in report["leases"]}
         assert leases["websocket.receive"]["reply_channel"] == "websocket.send.a!1"
         assert leases["websocket.receive"]["policy"] == "notify"
         assert leases["jobs"]["policy"] == "drop"
+        assert leases["tasks"]["policy"] == "not begun"
         assert {row["name"]: row["messages_pending"] for row in report["channels"]}["jobs"] == 1
     shown = run("--name", name).output
-    assert f"process {pid} (dead): 2 leased" in shown
+    assert f"process {pid} (dead): 3 leased" in shown
+    assert "put back" in shown
     assert "--repair" in shown
 
 
@@ -81,6 +89,7 @@ def test_repair_settles_what_they_had_and_keeps_what_waits(name: str) -> None:
     assert report["global"]["dropped"]["crash"] == 2
     with ShmChannelLayer.attach(name) as layer:
         assert layer.receive(["jobs"]) == ("jobs", {"n": 2})
+        assert layer.receive(["tasks"]) == ("tasks", {"n": 3})  # whom nobody had begun
 
 
 def test_damage_is_told_with_exit_code_1(name: str) -> None:

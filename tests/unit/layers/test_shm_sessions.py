@@ -32,7 +32,9 @@ def connect(layer: ShmChannelLayer) -> None:
 
 
 def lease(layer: ShmChannelLayer) -> None:
-    assert layer.lease(["websocket.connect", "websocket.disconnect"], 10.0) is not None
+    taken = layer.lease(["websocket.connect", "websocket.disconnect"], 10.0)
+    assert taken is not None
+    layer.set_policy(taken, "notify")
 
 
 def test_a_session_outlives_its_front_and_worker_until_the_disconnect_is_settled_however() -> None:
