@@ -278,13 +278,16 @@ class BaseChannelLayer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def receive(self, channels: Sequence[str], block: bool = False) -> tuple[str, Message] | tuple[None, None]:
+    def receive(
+        self, channels: Sequence[str], block: bool = False, timeout: float | None = None
+    ) -> tuple[str, Message] | tuple[None, None]:
         """
         Take the oldest unexpired message from one of the channels.
 
         Args:
             channels: non-empty list of names; their order is no priority. ``prefix!`` stands for all its virtual channels.
             block: wait for a message instead of returning at once.
+            timeout: seconds to wait at most, with ``block``; None: for ever.
 
         Returns:
             ``(channel, message)`` with the full name of the channel, or ``(None, None)``.
@@ -295,9 +298,11 @@ class BaseChannelLayer(abc.ABC):
         Delivery: at most once. Source: ASGI 1.0 draft, "receive".
         """
 
-    def receive_many(self, channels: Sequence[str], block: bool = False) -> tuple[str, Message] | tuple[None, None]:
+    def receive_many(
+        self, channels: Sequence[str], block: bool = False, timeout: float | None = None
+    ) -> tuple[str, Message] | tuple[None, None]:
         """The older name of `receive`."""
-        return self.receive(channels, block)
+        return self.receive(channels, block, timeout)
 
     @abc.abstractmethod
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
@@ -413,7 +418,7 @@ class BaseChannelLayer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def send_encoded(self, channel: str, payload: bytes, key: str | None = None) -> None:
+    def send_encoded(self, channel: str, payload: bytes, key: str | None = None, capacity: int | None = None) -> bool:
         """
         Send what `encode` made.
 
@@ -421,6 +426,10 @@ class BaseChannelLayer(abc.ABC):
             channel: its name, checked already.
             payload: the message.
             key: the lane it joins.
+            capacity: how many messages may be under way to the channel, where that is less than it holds.
+
+        Returns:
+            False if the front whose channel it is has died: nobody will ever take it; counted.
 
         Raises:
             ChannelFull: nothing was sent.

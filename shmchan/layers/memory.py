@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import secrets
+import sys
 import threading
 import time
 from collections import Counter
@@ -111,10 +112,12 @@ class InMemoryChannelLayer(BaseChannelLayer):
         payload = self.encode(message)
         self.send_encoded(channel, payload, lane_key(channel, message))
 
-    def receive(self, channels: Sequence[str], block: bool = False) -> tuple[str, Message] | tuple[None, None]:
+    def receive(
+        self, channels: Sequence[str], block: bool = False, timeout: float | None = None
+    ) -> tuple[str, Message] | tuple[None, None]:
         checked = names.check_receivables(channels)
         with self._lock:
-            entry = self._wait_for(checked, None) if block else self._take(checked)
+            entry = self._wait_for(checked, timeout) if block else self._take(checked)
             if entry is None:
                 return None, None
             if names.is_local(entry.channel):
@@ -253,14 +256,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._backlog.put_back(entry, now + delay, now)
             self._announce()
 
-    def send_encoded(self, channel: str, payload: bytes, key: str | None = None) -> None:
+    def send_encoded(self, channel: str, payload: bytes, key: str | None = None, capacity: int | None = None) -> bool:
         with self._lock:
             self._check_open()
             if not self._has_memory(len(payload)):
                 raise ChannelFull(channel)
-            refusal = self._put(channel, payload, None if channel in self._parallel else key)
+            refusal = self._put(channel, payload, None if channel in self._parallel else key, capacity=capacity)
             if refusal is not None:
                 raise refusal
+            return names.local_prefix(channel) not in self._closed_prefixes
 
     # --- sessions of connections
 
@@ -337,15 +341,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._backlog.settle_time(time.monotonic())
         return self._backlog.used + size <= self.memory
 
-    def _refusal(self, channel: str, now: float) -> ChannelFull | None:
+    def _refusal(self, channel: str, now: float, capacity: int | None = None) -> ChannelFull | None:
         """Why there is no room for one more, None if there is."""
         for last in (False, True):
             queue = self._backlog.queue(channel)
             if not names.is_local(channel):
-                limit = self._capacities.of(channel)
+                limit = min(self._capacities.of(channel), capacity or sys.maxsize)
                 full = queue.pending >= limit
             else:
-                limit = self._capacities.default
+                limit = min(self._capacities.default, capacity or sys.maxsize)
                 full = queue.held.get(channel, 0) >= limit
                 if not full:
                     limit = self._capacities.of(queue.name)
@@ -359,14 +363,16 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._backlog.full.add(1, now)
         return ChannelFull(channel, limit)
 
-    def _put(self, channel: str, payload: bytes, key: str | None, expires: bool = True) -> ChannelFull | None:
+    def _put(
+        self, channel: str, payload: bytes, key: str | None, expires: bool = True, capacity: int | None = None
+    ) -> ChannelFull | None:
         """Add a message, or say why not."""
         now = time.monotonic()
         if names.local_prefix(channel) in self._closed_prefixes:
             self.dropped["port_closed"] += 1
             return None
         if expires:
-            refusal = self._refusal(channel, now)
+            refusal = self._refusal(channel, now, capacity)
             if refusal is not None:
                 return refusal
         deadline = now + self.expiry if expires and channel not in NEVER_EXPIRING else None

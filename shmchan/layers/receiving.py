@@ -26,17 +26,23 @@ _BRIEF = (1 << 40) - 1
 class Receiving(Attachment):
     """The half of the layer that takes."""
 
-    def receive(self, channels: Sequence[str], block: bool = False) -> tuple[str, Message] | tuple[None, None]:
+    def receive(
+        self, channels: Sequence[str], block: bool = False, timeout: float | None = None
+    ) -> tuple[str, Message] | tuple[None, None]:
         try:
             receiver = self._threads.receivers[tuple(channels) if type(channels) is list else channels]  # type: ignore[index]
         except (KeyError, TypeError):
             receiver = self._receiver(channels)
-        timeout = 0
+        wait = 0
+        end = None
         if block:
             receiver.busy = True
-            timeout = FOREVER
+            wait = FOREVER
+            if timeout is not None:
+                end = time.monotonic() + timeout
+                wait = int(max(0.0, timeout) * SECOND)
         while True:
-            taken = receiver.take(timeout)
+            taken = receiver.take(wait)
             receiver.busy = False
             if type(taken) is tuple:  # the first of the channels, and nothing more to say: the usual case
                 return taken
@@ -49,7 +55,9 @@ class Receiving(Attachment):
                 return self.render(receiver, receiver.out[0], receiver.taken)
             if status not in (EMPTY, INTERRUPTED):
                 self.fail(status)
-            if not block and status == EMPTY:
+            if end is not None:
+                wait = max(0, int((end - time.monotonic()) * SECOND))
+            if (not block or wait == 0) and status == EMPTY:
                 return None, None
             receiver.busy = block
 

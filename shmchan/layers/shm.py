@@ -68,10 +68,14 @@ class ShmChannelLayer(Receiving, Care):
         elif status is None:
             self._send(channel, self.target(channel), self.encode(message, channel), lane_key(channel, message))
 
-    def send_encoded(self, channel: str, payload: bytes, key: str | None = None) -> None:
-        self._send(channel, self.target(channel), payload, key)
+    def send_encoded(self, channel: str, payload: bytes, key: str | None = None, capacity: int | None = None) -> bool:
+        target = self.target(channel)
+        if capacity is not None and capacity < target.capacity:
+            target = ffi.new("shmc_target *", target[0])
+            target.capacity = capacity
+        return self._send(channel, target, payload, key)
 
-    def _send(self, channel: str, target: Any, payload: bytes, key: str | None, order: int = 0) -> None:
+    def _send(self, channel: str, target: Any, payload: bytes, key: str | None, order: int = 0) -> bool:
         if key is None:
             status = lib.shmc_send(self._handle, target, payload, len(payload), 0, ffi.NULL, 0, 0)
         else:
@@ -80,6 +84,7 @@ class ShmChannelLayer(Receiving, Care):
             status = lib.shmc_send(self._handle, target, payload, len(payload), lane, address, min(len(address), 100), order)
         if status != OK:
             self._refuse(status, channel, target, len(payload))
+        return bool(status == OK)
 
     def _refuse(self, status: int, channel: str, target: Any, size: int) -> None:
         if status == FULL:

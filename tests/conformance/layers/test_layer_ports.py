@@ -287,3 +287,27 @@ def test_sending_to_the_channels_of_a_closed_port_is_no_error(layer: BaseChannel
     layer.send_group("g", {"text": "x"})
     settle(layer)
     assert layer.global_statistics()["memory_used"] <= start
+
+
+def test_a_sender_may_keep_less_under_way_than_the_channel_holds(layer: BaseChannelLayer, port: Port) -> None:
+    reply = port.new_reply_channel("http")
+    payload = layer.encode({"content": b"piece"})
+    for _ in range(3):
+        assert layer.send_encoded(reply, payload, capacity=3)
+    with pytest.raises(layer.ChannelFull):
+        layer.send_encoded(reply, payload, capacity=3)
+    assert len(port.drain()) == 3
+    with pytest.raises(layer.ChannelFull):
+        layer.send_encoded(reply, payload, capacity=3)
+    assert layer.send_encoded(reply, payload)  # the channel itself has room
+    port.drain()
+    port.credit(reply, 4)
+    assert layer.send_encoded(reply, payload, capacity=3)
+
+
+def test_sending_to_a_front_that_died_says_so(layer: BaseChannelLayer, port: Port) -> None:
+    reply = port.new_reply_channel("http")
+    payload = layer.encode({"content": b"piece"})
+    assert layer.send_encoded(reply, payload)
+    port.close()
+    assert not layer.send_encoded(reply, payload)

@@ -19,6 +19,17 @@ def test_a_blocking_receive_gets_what_is_sent_later(layer: BaseChannelLayer) -> 
         assert found == [(name, {"n": 1})]
 
 
+def test_a_receive_with_a_timeout_ends_without_a_message_or_with_the_one_that_came(layer: BaseChannelLayer) -> None:
+    assert layer.receive(["a"], block=True, timeout=0.0) == (None, None)
+    assert layer.receive(["a"], block=True, timeout=0.01) == (None, None)
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(layer.receive(["a"], block=True, timeout=30.0)))
+    waiting.start()
+    layer.send("a", {"n": 1})
+    waiting.join(30.0)
+    assert found == [("a", {"n": 1})]
+
+
 def test_a_blocking_receive_returns_at_once_what_is_there(layer: BaseChannelLayer) -> None:
     layer.send("a", {"n": 1})
     assert layer.receive(["a"], block=True) == ("a", {"n": 1})

@@ -20,6 +20,12 @@ def test_local_queues_have_a_default_of_their_own() -> None:
     assert Capacities(7).of("reply") == 7
 
 
+def test_few_pieces_of_a_body_wait_unless_a_pattern_says_otherwise() -> None:
+    assert Capacities(100).of("http.request.body?x") == capacity.BODY_CAPACITY
+    assert Capacities(5).of("http.request.body?x") == 5
+    assert Capacities(100, {"http.request.body?*": 50}).of("http.request.body?x") == 50
+
+
 def test_what_is_remembered_is_bounded() -> None:
     capacities = Capacities(7)
     for number in range(25_000):
