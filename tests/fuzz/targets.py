@@ -25,7 +25,7 @@ ASAN = "quarantine_size_mb=1:malloc_context_size=4"
 # The core maps, sleeps and asks for the time through the harness.
 THROUGH_HARNESS = [f"-D{name}=fuzz_{name}" for name in ("mmap", "munmap", "clock_gettime", "nanosleep")]
 SOURCES = {"segment": sorted(CORE.glob("*.c")), "frames": [CORE / "frames" / "wsframe.c"]}
-MAX_LENGTH = {"segment": 200, "frames": 400}
+MAX_LENGTH = {"segment": 200, "frames": 600}
 
 
 def build(name: str, folder: Path) -> Path:
