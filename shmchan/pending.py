@@ -52,7 +52,8 @@ class Pending:
 
     def note(self, name: str) -> None:
         """Remember that something was sent to this channel at once."""
-        self._at_once = (*self._at_once, name)
+        if name not in self._at_once:  # a stream sends to one channel a thousand times
+            self._at_once = (*self._at_once, name)
 
     def answered(self, name: str) -> bool:
         """Whether something was sent to this channel, at once or not."""

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shmchan import names
 from shmchan.protocol.response import BadResponse
 from shmchan.protocol.websocket import frame_bytes, frame_text, is_sendable_code
 
 WEBSOCKET_KEYS = frozenset(("accept", "text", "bytes", "close", "reason", "subprotocol", "headers", "status", "content"))
-RESPONSE_KEYS = frozenset(("status", "headers", "content", "more_content"))
+RESPONSE_KEYS = frozenset(("status", "headers", "content", "more_content", "closed_channel"))
 
 Problem = tuple[str, str]
 """``(counter, text)``: something in a message that is left out, to be counted and logged."""
@@ -90,12 +91,19 @@ def read_answer(message: Mapping[str, Any]) -> Answer:
 
 @dataclass(slots=True)
 class ResponsePart:
-    """One message to an HTTP request; ``status`` is None where there is none."""
+    """
+    One message to an HTTP request.
+
+    Attributes:
+        status: None where there is none.
+        closed_channel: where its sender waits to be told that nobody takes the rest; None if it does not.
+    """
 
     status: Any
     headers: Any
     content: bytes
     more_content: bool
+    closed_channel: str | None
     problems: list[Problem]
 
 
@@ -114,7 +122,26 @@ def read_response(message: Mapping[str, Any]) -> ResponsePart:
         content = b""
     if not isinstance(content, bytes):
         raise BadResponse(f"content is bytes, this is a {type(content).__name__}; encode it")
-    return ResponsePart(message.get("status"), message.get("headers") or (), content, bool(message.get("more_content")), problems)
+    return ResponsePart(
+        status=message.get("status"),
+        headers=message.get("headers") or (),
+        content=content,
+        more_content=bool(message.get("more_content")),
+        closed_channel=closed_channel(message, problems),
+        problems=problems,
+    )
+
+
+def closed_channel(message: Mapping[str, Any], problems: list[Problem]) -> str | None:
+    """The channel that a response's first message names, to be told on it when nobody takes the rest; None if there is none."""
+    name = message.get("closed_channel")
+    if name is None:
+        return None
+    try:
+        return names.check_channel(name)
+    except TypeError as error:
+        problems.append(("ignored.value", f"closed_channel: {error}"))
+        return None
 
 
 def _value(message: Mapping[str, Any], key: str, kind: type, problems: list[Problem]) -> Any:

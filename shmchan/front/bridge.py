@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from shmchan.exceptions import ChannelFull, LayerError
-from shmchan.front.answers import Answer, read_answer
+from shmchan.front.answers import Answer, closed_channel, read_answer
 from shmchan.front.config import FrontConfig
 from shmchan.front.connection import Connection
 from shmchan.front.counters import Counters
@@ -146,6 +146,8 @@ class Bridge:
             if receiver is None:
                 self.counters.add("dropped.gone")
                 self.port.credit(channel)
+                if "closed_channel" in message:
+                    self._turn_away(channel, message)
                 continue
             connection = receiver.connection
             connection.owe(channel)
@@ -164,6 +166,15 @@ class Bridge:
             except Exception:
                 logger.exception("a message to %s is dropped; this is a bug in shmchan, please report it", channel)
                 self.counters.add("errors")
+
+    def _turn_away(self, channel: str, message: dict[str, Any]) -> None:
+        """A response begins for who is no longer there: its sender asked to be told."""
+        problems: list[tuple[str, str]] = []
+        waiting = closed_channel(message, problems)
+        for counter, text in problems:
+            self.problem(counter, channel, text)
+        if waiting is not None:
+            self.tell_closed(waiting)
 
     def _flush(self, connection: Connection, now: float) -> None:
         try:
@@ -217,6 +228,10 @@ class Bridge:
         errand = _Errand(self, channel, message)
         if not errand.retry(self.now()):
             self.retry_later(errand)
+
+    def tell_closed(self, channel: str) -> None:
+        """Tell whoever reads a body's channel, or waits on the closed_channel of a response, that the client has left."""
+        self.send_later(channel, {"content": b"", "more_content": False, "closed": True})
 
     @property
     def busy(self) -> bool:

@@ -25,6 +25,7 @@ NAMES = frozenset(
         "timeout.receive",  # websocket.receive or a body's channel stayed full
         "timeout.write",  # a client that takes nothing
         "cut.buffered",  # a client for whom too much waits
+        "cut.response",  # responses that failed after they had begun
         "cut.stopping",  # not done when the graceful timeout was over
         "dropped.receive",  # messages of clients
         "dropped.disconnect",  # http.disconnect was full

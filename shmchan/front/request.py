@@ -42,6 +42,7 @@ class HTTPExchange:
         "_body_channel",
         "_body_open",
         "_bridge",
+        "_closed_channel",
         "_connection",
         "_head",
         "_path",
@@ -62,6 +63,7 @@ class HTTPExchange:
         self._started = now
         self._body_channel: str | None = None
         self._body_open = False
+        self._closed_channel: str | None = None
         self._sent = False
         self._backlog: deque[BodyReceived] = deque()
         self._stalled_since = 0.0
@@ -99,6 +101,8 @@ class HTTPExchange:
             return
         self._sent = True
         self._body_open = request.more_body
+        if self._body_open:
+            self.deadline = None  # it may take hours; its silence, and that nobody takes it, have limits of their own
         self._bridge.register(self.reply_channel, self)
 
     @property
@@ -123,6 +127,7 @@ class HTTPExchange:
             part = read_response(message)
             for counter, text in part.problems:
                 self._bridge.problem(counter, self._where(), text)
+            self._closed_channel = part.closed_channel or self._closed_channel
             if self._state is WAITING:
                 self._begin(http, part)
             else:
@@ -140,15 +145,22 @@ class HTTPExchange:
         self.deadline = None
         self._move("begun")
         if not part.more_content:
-            self._finish(http)
+            self._finish(http, whole=True)
 
     def _go_on(self, http: HTTPConnection, part: ResponsePart) -> None:
+        if part.status is not None:
+            # Whoever streamed it has failed or was killed. A good end would pass for the whole, so it gets none.
+            self._bridge.problem(
+                "cut.response", self._where(), f"cut off, its response had begun and then failed ({part.status})"
+            )
+            self._refuse(http, 500)
+            return
         cut = http.send_body(part.content, part.more_content, now=self._bridge.now())
         self._bridge.counters.add("sent")
         if cut:
             self._bridge.problem("bad.response", self._where(), f"{cut} bytes exceed its content-length and are cut off")
         if not part.more_content:
-            self._finish(http)
+            self._finish(http, whole=True)
 
     # From the client --------------------------------------------------------------------------------------------------------
 
@@ -186,7 +198,7 @@ class HTTPExchange:
         if self._state is not DONE:
             http = self._connection.http
             self._log(http, 499 if http.refusal is None else http.refusal.status)
-            self._end()
+            self._end(whole=False)
 
     def handle_timeout(self, now: float) -> None:
         """Nobody answered in time."""
@@ -213,6 +225,8 @@ class HTTPExchange:
             return True
         if not event.more_content:
             self._body_open = False
+            if self._state is WAITING:
+                self.deadline = self._bridge.now() + self._bridge.config.http_timeout
         return True
 
     def _refuse(self, http: HTTPConnection, status: int) -> None:
@@ -221,26 +235,29 @@ class HTTPExchange:
             http.send_response(status, [(b"content-type", b"text/plain; charset=utf-8")], text, now=self._bridge.now())
         else:
             http.send_error(status, now=self._bridge.now())
-        self._finish(http)
+        self._finish(http, whole=False)
 
-    def _finish(self, http: HTTPConnection) -> None:
+    def _finish(self, http: HTTPConnection, whole: bool) -> None:
         if self._state is DONE:
             return
         self._log(http, http.status)
-        self._end()
+        self._end(whole)
 
     def _log(self, http: HTTPConnection, status: int) -> None:
         what = f"{self._head.method} {self._head.target.decode('ascii')}"
         self._bridge.access(self._connection.client, what, status, http.sent_bytes, self._started)
 
-    def _end(self) -> None:
+    def _end(self, whole: bool) -> None:
+        """Nothing more goes out. ``whole``: the application sent all of its response."""
         self._move("done")
         self.deadline = None
         bridge = self._bridge
         bridge.forget(self.reply_channel)
         if self._body_open and self._body_channel is not None:
             self._body_open = False
-            bridge.send_later(self._body_channel, {"content": b"", "more_content": False, "closed": True})
+            bridge.tell_closed(self._body_channel)
+        if self._closed_channel is not None and not whole:
+            bridge.tell_closed(self._closed_channel)
         if self._sent and bridge.port.listens("http.disconnect"):
             try:
                 bridge.port.send("http.disconnect", {"reply_channel": self.reply_channel, "path": self._path})

@@ -286,7 +286,8 @@ class Handler:
             return
         failure = self._failures.get(outcome, self._failures[Outcome.FAILED]).get(channel)
         if failure is not None:
-            if not pending.answered(reply):
+            # A second status cuts off a response that has begun; one that is whole is not changed by it.
+            if not pending.answered(reply) or (channel == "http.request" and pending.answered_at_once(reply)):
                 pending.outbox.channel(reply, failure)
         elif job.options.on_error == "close" and channel == "websocket.receive":
             pending.outbox.channel(reply, self._closing)

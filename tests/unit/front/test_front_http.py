@@ -211,6 +211,74 @@ def test_a_streamed_response_waits_for_a_slow_client() -> None:
         assert not thread.is_alive()
 
 
+def closed(server: Server, channel: str) -> Message | None:
+    return server.layer.receive([channel])[1]
+
+
+def test_a_stream_whose_client_leaves_is_told_on_its_closed_channel() -> None:
+    with Server() as server:
+        with server.client() as client:
+            client.send(GET)
+            reply = server.take("http.request")[0]["reply_channel"]
+            first = {"status": 200, "content": b"one", "more_content": True, "closed_channel": "closed?1"}
+            server.layer.send(reply, first)
+            client.until(b"one\r\n")
+            assert closed(server, "closed?1") is None
+        assert server.wait_for(lambda: closed(server, "closed?1")) == {"content": b"", "more_content": False, "closed": True}
+
+
+def test_a_stream_that_begins_after_its_client_left_is_told_too() -> None:
+    with Server() as server:
+        with server.client() as client:
+            client.send(GET)
+            reply = server.take("http.request")[0]["reply_channel"]
+        server.take("http.disconnect")
+        server.layer.send(reply, {"status": 200, "more_content": True, "closed_channel": "closed?1"})
+        assert server.wait_for(lambda: closed(server, "closed?1"))["closed"]
+        server.layer.send(reply, {"status": 200, "more_content": True, "closed_channel": "not a name"})
+        server.wait_for(lambda: server.counted("ignored.value") == 1)
+
+
+def test_a_stream_that_was_whole_is_told_nothing() -> None:
+    with Server() as server, server.client() as client:
+        client.send(GET)
+        reply = server.take("http.request")[0]["reply_channel"]
+        server.layer.send(reply, {"status": 200, "content": b"a", "more_content": True, "closed_channel": "closed?1"})
+        server.layer.send(reply, {"content": b"b"})
+        assert client.response().body == b"ab"
+        server.take("http.disconnect")
+        assert closed(server, "closed?1") is None
+
+
+@pytest.mark.parametrize("length", [b"", b"100"])
+def test_a_second_status_cuts_the_response_off(length: bytes) -> None:
+    """It comes from a worker that failed, or for one that was killed; a good end would pass for the whole."""
+
+    def fail(server: Server, message: Message) -> None:
+        headers = [[b"content-length", length]] if length else []
+        server.reply(message, {"status": 200, "headers": headers, "content": b"some", "more_content": True})
+        server.reply(message, {"status": 502, "content": b"the worker was killed"})
+
+    with Server({"http.request": fail}) as server:
+        response = server.request(GET)
+        assert (response.status, response.body, response.complete) == (200, b"some", False)
+        assert server.counted("cut.response") == 1
+
+
+def test_the_http_timeout_begins_when_the_body_is_there() -> None:
+    with Server(http_timeout=0.3, listen=["http.request"]) as server, server.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + bytes(1_900_000))
+        body_channel = server.take("http.request")[0]["body_channel"]
+        (connection,) = server.front.bridge.connections
+        assert connection._exchange is not None
+        assert connection._exchange.deadline is None
+        client.send(bytes(100_000))
+        while (piece := server.layer.receive([body_channel], block=True, timeout=20)[1]) and piece["more_content"]:
+            assert piece["content"]
+        assert client.response().status == 503
+        assert server.counted("timeout.http") == 1
+
+
 def test_the_connection_ends_where_a_content_length_is_not_reached() -> None:
     def short(server: Server, message: Message) -> None:
         server.reply(message, {"status": 200, "headers": [[b"content-length", b"10"]], "content": b"12345", "more_content": True})
