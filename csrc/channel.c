@@ -68,6 +68,13 @@ static uint32_t reuse(struct shmc *s, uint32_t domain) {
     return 0;
 }
 
+/* Two channels are kept by the core itself: what waits for the delay process, and dead letters. */
+static uint32_t flags_of(const char *name, uint32_t length) {
+    if (length == 10 && !memcmp(name, "asgi.delay", 10))
+        return LASTING | KEPT;
+    return length == 12 && !memcmp(name, "shmchan.dead", 12) ? LASTING : 0;
+}
+
 uint32_t channel_make(struct shmc *s, uint32_t domain, const char *name, uint32_t length, uint64_t hash) {
     struct domain *d = &s->domains[domain];
     uint32_t index;
@@ -80,7 +87,7 @@ uint32_t channel_make(struct shmc *s, uint32_t domain, const char *name, uint32_
     SET(s, domain, c->generation, c->generation + 1);
     SET(s, domain, c->used, 1);
     SET(s, domain, c->hash, hash);
-    SET(s, domain, c->flags, 0);
+    SET(s, domain, c->flags, flags_of(name, length));
     SET(s, domain, c->owner, 0);
     SET(s, domain, c->sent, 0);
     SET(s, domain, c->delivered, 0);

@@ -46,6 +46,13 @@ static void check_tops(struct shmc *s, struct report *r) {
            "a table is used beyond its end");
 }
 
+/* The delay process notes only what is of a batch. */
+static void check_delay(struct shmc *s, uint32_t domain, struct report *r) {
+    struct domain *d = &s->domains[domain];
+    EXPECT(!d->delay_mask == !d->delay_batch, "domain %u: batch %llx of the delay process with mask %llx",
+           domain, (unsigned long long)d->delay_batch, (unsigned long long)d->delay_mask);
+}
+
 /* seen[index]: how often a record was met on a list */
 static void check_channels(struct shmc *s, uint32_t domain, uint8_t *seen, uint8_t *lanes, struct report *r) {
     struct domain *d = &s->domains[domain];
@@ -311,6 +318,8 @@ int shmc_check(shmc *s, char *text, uint64_t capacity) {
         lock(s, domain);
         if (!r->bad)
             check_channels(s, domain, seen, lanes, r);
+        if (!r->bad)
+            check_delay(s, domain, r);
         if (domain == SHMC_WORK && !r->bad)
             check_lanes(s, seen, lanes, r);
         unlock(s, domain);

@@ -26,7 +26,7 @@
 #include "shmchan.h"
 
 enum {
-    LAYOUT_VERSION = 1,
+    LAYOUT_VERSION = 2,
     DOMAINS = 5,
     SLOTS = 256,
     WAITERS = 512,
@@ -55,7 +55,8 @@ enum descriptor_state { FREE = 0, HELD, QUEUED, LEASED, RESERVED, MOVING };
 enum lane_state { LANE_IDLE = 0, LANE_READY, LANE_RUNNING, LANE_RESTING };
 enum outbox_state { OUTBOX_FREE = 0, OUTBOX_OPEN, OUTBOX_COMMITTED };
 enum slot_state { SLOT_FREE = 0, SLOT_LIVE };
-enum channel_flag { OWNED = 1, DEAD = 2, PINNED = 4 };
+/* LASTING: what is in it never expires. KEPT: what a dead process leased is put back, however often. */
+enum channel_flag { OWNED = 1, DEAD = 2, PINNED = 4, LASTING = 8, KEPT = 16 };
 
 struct log_entry {
     uint64_t where; /* offset of the word in the segment; bit 0: it has 8 bytes */
@@ -73,7 +74,8 @@ struct domain {
     uint32_t delayed_head, delayed_tail; /* WORK: what waits for its time, soonest first */
     uint32_t hand;                       /* where the search for an entry to use again goes on */
     uint32_t spare;
-    uint64_t number; /* of the last message queued */
+    uint64_t number;                  /* of the last message queued */
+    uint64_t delay_batch, delay_mask; /* which of the delay process's batch were queued here (delay.c) */
     uint64_t folded_sent, folded_delivered, folded_redelivered, folded_refused,
         folded_dropped[SHMC_CAUSES]; /* of entries used again */
     uint64_t summary;                /* bit w: ready[w] is not 0 */

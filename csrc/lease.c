@@ -1,6 +1,8 @@
 /* lease.c: what a process has in hand: reading it, giving it back, being done with it. */
 #include "internal.h"
 
+enum { ROUND = 32 }; /* messages acknowledged in one section */
+
 static struct descriptor *in_hand(struct shmc *s, uint64_t ref, uint32_t state) {
     uint32_t index = reference_index(ref);
     if (!index || index >= s->sizes.descriptors)
@@ -53,6 +55,56 @@ int shmc_acknowledge(shmc *s, uint64_t ref) {
     struct kicks kicks = {0};
     lock(s, domain);
     queue_finish_lease(s, reference_index(ref), &kicks);
+    unlock(s, domain);
+    kick(s, &kicks);
+    pool_release(s, reference_index(ref));
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_acknowledge_all(shmc *s, const uint64_t *leases, uint32_t count) {
+    REQUIRE(s);
+    uint32_t done[ROUND];
+    for (uint32_t k = 0; k < count;) {
+        struct descriptor *d = in_hand(s, leases[k], LEASED);
+        uint32_t domain = d ? d->domain : 0, n = 0;
+        if (!d || d->lane || domain < SHMC_WORK || domain > SHMC_REPLY) {
+            int r = d ? shmc_acknowledge(s, leases[k]) : SHMC_OK; /* its lane may wake somebody */
+            if (r < 0)
+                return r;
+            k++;
+            continue;
+        }
+        struct kicks kicks = {0};
+        lock(s, domain);
+        for (; k < count && n < ROUND && !kicks.count && !kicks.spent; k++) {
+            d = in_hand(s, leases[k], LEASED);
+            if (!d || d->lane || d->domain != domain)
+                break;
+            queue_finish_lease(s, reference_index(leases[k]), &kicks);
+            commit(s, domain);
+            done[n++] = reference_index(leases[k]);
+        }
+        unlock(s, domain);
+        kick(s, &kicks);
+        pool_release_all(s, done, n);
+    }
+    return RESULT(s, SHMC_OK);
+}
+
+int shmc_reject(shmc *s, uint64_t ref) {
+    REQUIRE(s);
+    struct descriptor *d = in_hand(s, ref, LEASED);
+    if (!d)
+        return SHMC_GONE;
+    uint32_t domain = d->domain;
+    if (domain < SHMC_WORK || domain > SHMC_REPLY)
+        return SHMC_E_CORRUPT;
+    struct kicks kicks = {0};
+    lock(s, domain);
+    uint32_t channel = d->channel;
+    queue_finish_lease(s, reference_index(ref), &kicks);
+    SET(s, domain, channel_at(s, channel)->delivered, channel_at(s, channel)->delivered - 1);
+    count_drop(s, domain, channel, SHMC_CAUSE_BAD, 1);
     unlock(s, domain);
     kick(s, &kicks);
     pool_release(s, reference_index(ref));

@@ -54,7 +54,7 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
     PUT(s->domains[domain].number, s->domains[domain].number + 1); /* a gap does no harm */
     SET(s, domain, d->number, s->domains[domain].number);
     PUT(d->queued_ns, now); /* private until its state says QUEUED */
-    PUT(d->deadline_ns, exempt ? 0 : now + s->expiry_ns);
+    PUT(d->deadline_ns, exempt || c->flags & LASTING ? 0 : now + s->expiry_ns);
     SET(s, domain, d->state, QUEUED);
     KEEP(s, domain, d->owner, 0);
     KEEP(s, domain, d->outbox, 0);

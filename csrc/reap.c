@@ -101,7 +101,7 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
         uint32_t policy = d->policy, channel = d->channel;
         SET(s, domain, d->deaths, d->deaths + 1);
         int again = (policy == SHMC_POLICY_REDELIVER || policy == SHMC_POLICY_NOT_BEGUN) &&
-                    d->deaths < MAX_ATTEMPTS;
+                    (d->deaths < MAX_ATTEMPTS || channel_at(s, channel)->flags & KEPT);
         if (policy == SHMC_POLICY_NOT_BEGUN) /* it kills whoever takes it, before any consumer */
             policy = d->address_length ? SHMC_POLICY_NOTIFY : SHMC_POLICY_DROP;
         if (!again)

@@ -318,6 +318,7 @@ static void describe(struct shmc *s, shmc_interest *i, uint32_t index, uint32_t 
     out->address_length = d->address_length;
     out->length = d->length >= d->address_length ? d->length - d->address_length : 0;
     out->sequence = d->sequence;
+    out->number = d->number;
     out->kind = d->kind;
     out->entry = entry_of(s, i, channel);
     out->attempts = d->attempts;
@@ -397,6 +398,33 @@ int shmc_lease(shmc *s, shmc_interest *i, uint64_t timeout_ns, void *buffer, uin
         return SHMC_BIG;
     pool_read(s, d, 0, buffer, d->length);
     return RESULT(s, SHMC_OK);
+}
+
+int shmc_lease_all(shmc *s, shmc_interest *i, uint32_t limit, void *buffer, uint64_t capacity,
+                   shmc_message *out, uint32_t *count) {
+    REQUIRE(s);
+    *count = 0;
+    struct basket b;
+    b.count = b.expired_count = 0;
+    int r = obtain(s, i, 0, LEASED, limit > 64 ? 64 : limit, &b);
+    if (r != SHMC_OK)
+        return RESULT(s, r);
+    uint64_t at = 0;
+    for (uint32_t k = 0; k < b.count; k++) {
+        struct descriptor *d = descriptor_at(s, b.taken[k]);
+        describe(s, i, b.taken[k], b.channels[k], at, &out[k]);
+        if (HINT(s->header->poisoned))
+            return SHMC_E_CORRUPT;
+        *count = k + 1;
+        if (d->length > capacity - at) {
+            out[k].offset = UINT64_MAX;
+            r = SHMC_BIG;
+            continue;
+        }
+        pool_read(s, d, 0, (char *)buffer + at, d->length);
+        at += d->length;
+    }
+    return RESULT(s, r);
 }
 
 /* --- listening --- */

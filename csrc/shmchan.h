@@ -74,7 +74,8 @@ enum shmc_cause {
     SHMC_CAUSE_CRASH = 4,
     SHMC_CAUSE_FLUSH = 5,
     SHMC_CAUSE_MEMORY = 6,
-    SHMC_CAUSES = 7
+    SHMC_CAUSE_BAD = 7, /* nobody could make sense of it (shmc_reject) */
+    SHMC_CAUSES = 8
 };
 
 typedef struct shmc shmc;                   /* one attachment of one process */
@@ -111,6 +112,7 @@ typedef struct {
     uint64_t offset;
     uint64_t length;         /* bytes of the payload */
     uint64_t sequence;       /* of a group message: members that joined later do not get it */
+    uint64_t number;         /* of its enqueue: grows with each message of a domain; one put back keeps it */
     uint32_t address_length; /* reply channel of what was sent, name behind the '!', or group */
     uint32_t kind;
     uint32_t entry; /* which of the interest's channels, from 0 */
@@ -129,7 +131,7 @@ typedef struct {
     uint64_t delivered;
     uint64_t redelivered;
     uint64_t refused;    /* how often a sender found it full, was told, and kept the message */
-    uint64_t dropped[7]; /* by enum shmc_cause */
+    uint64_t dropped[8]; /* by enum shmc_cause */
     double sent_per_second, full_per_second;
     double max_age; /* s */
 } shmc_channel_statistics;
@@ -137,7 +139,7 @@ typedef struct {
 typedef struct {
     uint64_t memory_total, memory_used;
     uint64_t pending, sent, delivered, redelivered, refused;
-    uint64_t dropped[7];
+    uint64_t dropped[8];
     double sent_per_second, full_per_second, max_age;
     uint64_t groups, members, connections, sessions, leased, outboxes, processes;
     uint64_t deaths; /* processes that were reaped */
@@ -228,11 +230,20 @@ int shmc_interest_last(shmc_interest *interest, shmc_message *out);
  * the lease's policy is applied by the reaper; as long as none was set, the message is put back. */
 int shmc_lease(shmc *s, shmc_interest *interest, uint64_t timeout_ns, void *buffer, uint64_t capacity,
                shmc_message *out);
+/* shmc_lease of up to `limit` messages (64 at most) that are there now, oldest first of each channel, without
+ * waiting. Returns as shmc_receive: on SHMC_BIG, those whose offset is UINT64_MAX did not fit; they are leased
+ * all the same: shmc_read each. */
+int shmc_lease_all(shmc *s, shmc_interest *interest, uint32_t limit, void *buffer, uint64_t capacity,
+                   shmc_message *out, uint32_t *count);
 /* The bytes (address, then payload) of a message that this process holds or leases. */
 int shmc_read(shmc *s, uint64_t reference, void *buffer, uint64_t capacity);
 int shmc_free(shmc *s, uint64_t reference);
 int shmc_set_policy(shmc *s, uint64_t lease, uint32_t policy);
 int shmc_acknowledge(shmc *s, uint64_t lease);
+/* shmc_acknowledge of several, in few sections. Those that are no longer this process's are passed over. */
+int shmc_acknowledge_all(shmc *s, const uint64_t *leases, uint32_t count);
+/* Acknowledge a message that nobody can serve: it counts as dropped (SHMC_CAUSE_BAD), not as delivered. */
+int shmc_reject(shmc *s, uint64_t lease);
 /* Give a lease back: to the head of its lane, unkeyed to the tail, not before delay_ns have passed. */
 int shmc_requeue(shmc *s, uint64_t lease, uint64_t delay_ns);
 /* Say what this process serves (shmc_is_listened), replacing what it said before. */
@@ -323,6 +334,25 @@ int shmc_session_save(shmc *s, uint64_t key, const void *payload, uint64_t lengt
 int shmc_session_load(shmc *s, uint64_t key, void *buffer, uint64_t capacity, uint64_t *length);
 /* Keep nothing for `key` any more. SHMC_GONE: nothing was kept. */
 int shmc_session_drop(shmc *s, uint64_t key);
+
+/* --- delay: handing over what is due, exactly once (delay.c) --- */
+
+/* Random, of this segment: another one (after the machine, or everybody, has ended) has another. */
+uint64_t shmc_epoch(shmc *s);
+/* shmc_send, unless message `bit` (0 to 63) of `batch` (not 0, never used before) was sent already; it is noted
+ * in the same step that queues it. Returns as shmc_send, but counts no message that is too large. SHMC_OK and
+ * SHMC_GONE: noted; else not, try again. One process at a time does this. Death: the message is queued and
+ * noted, or neither. */
+int shmc_delay_put(shmc *s, shmc_target *target, const void *payload, uint64_t length, uint64_t key,
+                   const char *address, uint32_t address_length, uint64_t batch, uint32_t bit);
+/* *mask: bit n is set if message n of this batch was noted. 0 for a batch that this segment does not know. */
+int shmc_delay_mask(shmc *s, uint64_t batch, uint64_t *mask);
+/* A timer as a descriptor to poll: readable when it is due. wall: it follows CLOCK_REALTIME, and is readable,
+ * too, when somebody sets that clock; else CLOCK_BOOTTIME, which counts suspended time. SHMC_E_SYSTEM. */
+int shmc_timer_new(int wall, int *fd);
+/* Let it be due at this time of its clock (ns; 0: never). SHMC_INTERRUPTED: it is set, but the clock was set
+ * by somebody since the last look: look at it again. */
+int shmc_timer_set(int fd, int wall, uint64_t due_ns);
 
 /* --- care --- */
 

@@ -11,7 +11,7 @@ from shmchan.layers.attachment import EMPTY, OK, Attachment
 from shmchan.layers.base import ChannelStatistics, GlobalStatistics
 
 POLICY_NAMES = {0: "drop", 1: "notify", 2: "redeliver", 3: "dead_letter", 4: "not begun"}
-CAUSES = ("full", "expired", "too_large", "gone", "crash", "flush", "memory")
+CAUSES = ("full", "expired", "too_large", "gone", "crash", "flush", "memory", "bad")
 
 
 class Care(Attachment):

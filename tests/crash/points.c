@@ -86,6 +86,54 @@ static shmc *attach(void) {
     return shmc_attach(path, &version, &s) == SHMC_OK ? s : NULL;
 }
 
+enum { DUE = 6, BATCH = 77 };
+static const char *const DUE_TARGETS[DUE] = {"due", "due?1", "due!x", "due", "due!y", "websocket.due"};
+
+/* The delay process hands over a batch, as often as it is asked to: each message goes out once. */
+static void hand_over(shmc *s) {
+    for (uint32_t bit = 0; bit < DUE; bit++) {
+        shmc_target t;
+        target(s, &t, DUE_TARGETS[bit]);
+        const char *lane = bit == 5 ? "front!z" : "";
+        uint64_t key = bit == 5 ? shmc_hash(s, lane, 7) : 0;
+        shmc_delay_put(s, &t, "due", 3, key, lane, (uint32_t)strlen(lane), BATCH, bit);
+    }
+}
+
+/* How many messages of the batch are queued. */
+static uint64_t handed_over(shmc *s) {
+    static const char *const QUEUES[] = {"due", "due?1", "due!", "websocket.due"};
+    uint64_t pending = 0;
+    for (int k = 0; k < 4; k++) {
+        shmc_channel_statistics row;
+        shmc_target t;
+        target(s, &t, QUEUES[k]);
+        shmc_channel_read(s, &t, &row);
+        pending += row.pending;
+    }
+    return pending;
+}
+
+/* What the delay process does: it takes, lets go of some and refuses one; the rest stays in its hand. */
+static void delay_process(shmc *s, char *buffer, uint64_t capacity) {
+    shmc_message out[8];
+    uint32_t count;
+    uint64_t leases[8];
+    const char *const own[] = {"asgi.delay"};
+    shmc_interest *i = interest_in(s, own, 1);
+    for (int k = 0; k < 5; k++)
+        send_to(s, "asgi.delay", "later", 5, NULL);
+    if (shmc_lease_all(s, i, 4, buffer, capacity, out, &count) == SHMC_OK) {
+        for (uint32_t k = 0; k < count; k++)
+            leases[k] = out[k].reference;
+        shmc_acknowledge_all(s, leases, 2);
+        shmc_reject(s, leases[2]);
+    }
+    hand_over(s);
+    hand_over(s);
+    shmc_interest_free(i);
+}
+
 /* Everything that a process does with a layer, once. */
 static void script(void) {
     static char big[200000], buffer[300000];
@@ -187,6 +235,7 @@ static void script(void) {
     shmc_interest_free(ends);
     shmc_session_save(s, other, "late", 4, 0);
     shmc_session_save(s, known, "late", 4, 60 * SECOND_NS);
+    delay_process(s, buffer, sizeof buffer);
     shmc_lease(s, i, 1000000, buffer, sizeof buffer, out); /* in hand at the end */
     shmc_interest_free(i);
     shmc_connection_close(s, shmc_hash(s, "front!y", 7), 1000, 2);
@@ -251,7 +300,7 @@ static void balance(shmc *s, long k, long j, const char *when) {
         for (uint32_t n = 0; n < count; n++) {
             in += rows[n].sent;
             out += rows[n].delivered + rows[n].pending + rows[n].dropped[SHMC_CAUSE_EXPIRED] +
-                   rows[n].dropped[SHMC_CAUSE_FLUSH];
+                   rows[n].dropped[SHMC_CAUSE_FLUSH] + rows[n].dropped[SHMC_CAUSE_BAD];
             out += rows[n].dropped[SHMC_CAUSE_CRASH] + rows[n].dropped[SHMC_CAUSE_GONE];
         }
     } while (count);
@@ -264,6 +313,27 @@ static void balance(shmc *s, long k, long j, const char *when) {
      * than were sent to it. */
     if (out < in || out > in + 16)
         fail("the books do not balance,", k, j, text);
+}
+
+/* What was due is queued if and only if it was noted, and once all is handed over again, each is there once. What
+ * the delay process had in hand is back, however it ended. */
+static void inspect_delay(shmc *s, long k, long j) {
+    char text[200];
+    shmc_channel_statistics row;
+    shmc_target t;
+    uint64_t mask, before = handed_over(s);
+    shmc_delay_mask(s, BATCH, &mask);
+    snprintf(text, sizeof text, "%llu queued, mask %llx", (unsigned long long)before,
+             (unsigned long long)mask);
+    if (before != (uint64_t)__builtin_popcountll(mask))
+        fail("what is due is not what is noted:", k, j, text);
+    hand_over(s);
+    if (handed_over(s) != DUE)
+        fail("what was due is not there once", k, j, text);
+    target(s, &t, "asgi.delay");
+    shmc_channel_read(s, &t, &row);
+    if (row.pending + row.delivered + row.dropped[SHMC_CAUSE_BAD] != row.sent)
+        fail("a message for the delay process is lost", k, j, "");
 }
 
 /* After everybody is reaped: consistent, usable, balanced, and empty when it was emptied. */
@@ -288,6 +358,7 @@ static void inspect(shmc *s, long k, long j) {
              (int)g.outboxes, (int)g.connections, (int)g.processes);
     if (g.leased || g.outboxes || g.connections || g.processes != 1)
         fail("somebody dead still has", k, j, text);
+    inspect_delay(s, k, j);
     if (send_to(s, "a", "after", 5, "front!x") != SHMC_OK)
         fail("no message can be sent", k, j, "");
     shmc_interest *i = interest_in(s, ALL, 8);

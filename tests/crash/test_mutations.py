@@ -49,6 +49,15 @@ MUTATIONS = {
     "the lane of a lost lease does not go on": Mutation("reap.c", "    settle_lanes(s, owner);\n", ""),
     "a front's connections are not closed": Mutation("reap.c", "    connection_sweep(s, owner);\n", ""),
     "a front's members stay": Mutation("front.c", "    group_sweep(s, prefix, length);\n", ""),
+    "what is due is noted in a step of its own": Mutation(
+        "delay.c",
+        "            note(s, t->domain, batch, bit);\n",
+        "            commit(s, t->domain), note(s, t->domain, batch, bit);\n",
+        stride=3,
+    ),
+    "what is due is handed over without a look at the notes": Mutation(
+        "delay.c", "    return d->delay_batch == batch && ", "    return 0 && d->delay_batch == batch && "
+    ),
     "the slot is freed before what it owned": Mutation(
         "reap.c",
         "    settle_logs(s);\n    settle_outboxes(s, owner);\n",
