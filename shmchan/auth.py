@@ -131,15 +131,15 @@ def channel_and_http_session_user_from_http(func: Consumer) -> Consumer:
 def _user_from(message: Message, session: str) -> Iterator[None]:
     if getattr(message, "user", None) is None:
         found: Session | None = getattr(message, session)
-        message.user = get_user(None if found is None else found.get(USER_ID))  # type: ignore[attr-defined]
+        message.user = get_user(None if found is None else found.get(USER_ID))
     yield
 
 
 @contextmanager
 def _transferred(message: Message) -> Iterator[None]:
-    from_session: Session | None = message.http_session  # type: ignore[attr-defined]
+    from_session: Session | None = message.http_session
     if from_session is not None and "headers" in message:  # the handshake's; later it would undo a login or logout here
-        transfer_user(from_session, message.channel_session)  # type: ignore[attr-defined]
+        transfer_user(from_session, message.channel_session)
     with _user_from(message, "channel_session"):
         yield
 

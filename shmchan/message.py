@@ -43,7 +43,13 @@ class Message:
         channel: the `Channel` it came from.
         reply_channel: the `Channel` that answers go to, None if it has no ``reply_channel``.
         channel_layer: the layer it came through.
+        user, channel_session, http_session: what decorators of `shmchan.auth` and `shmchan.sessions` put on it; without them it
+            has none.
     """
+
+    user: Any
+    channel_session: Any
+    http_session: Any
 
     def __init__(self, content: dict[str, Any], channel_name: str, channel_layer: BaseChannelLayer | None = None) -> None:
         if not isinstance(content, dict):

@@ -65,7 +65,7 @@ def _scope(message: Message) -> Iterator[None]:
         yield  # an outer decorator's, who saves it
         return
     session = session_of(message)
-    message.channel_session = session  # type: ignore[attr-defined]
+    message.channel_session = session
     last = message.channel_name in _LAST
     try:
         yield

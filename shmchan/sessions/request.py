@@ -88,20 +88,20 @@ def _scope(message: Message) -> Iterator[None]:
         return
     key = session_key_of(message)
     session = None if key is None else SessionStore(key)
-    message.http_session = session  # type: ignore[attr-defined]
+    message.http_session = session
     with _saved(session):
         yield
 
 
 @contextmanager
 def _scope_of_both(message: Message) -> Iterator[None]:
-    remembered = message.channel_session  # type: ignore[attr-defined]
+    remembered = message.channel_session
     session: SessionStore | None = getattr(message, "http_session", None)
     ours = session is None
     if session is None:
         key = session_key_of(message) or remembered.get(REMEMBERED)
         session = None if key is None else SessionStore(key)
-        message.http_session = session  # type: ignore[attr-defined]
+        message.http_session = session
     with _saved(session) if ours else nullcontext():
         yield
     if session is not None and session.session_key is not None:

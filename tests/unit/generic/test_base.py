@@ -21,7 +21,7 @@ class Consumer(BaseConsumer):
         calls.append((self.tone, message is self.message, kwargs == self.kwargs, kwargs))
 
     def work(self, message: Message, **kwargs: Any) -> None:
-        message.channel_session["n"] = 1  # type: ignore[attr-defined]
+        message.channel_session["n"] = 1
         calls.append((hasattr(message, "user"),))
 
     def answer(self, message: Message, **kwargs: Any) -> Response:
