@@ -45,7 +45,7 @@ class BaseConsumer:
         if isinstance(result, Response):  # a class cannot return it to the worker
             if message.reply_channel is None:
                 raise ValueError(f"{type(self).__qualname__} returned a Response, but its message has no reply_channel")
-            message.reply_channel.send(result.message())
+            result.answer(message)
 
     @classmethod
     def channel_names(cls) -> set[str]:

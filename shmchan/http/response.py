@@ -1,11 +1,16 @@
 """
 `Response`: an answer to an ``http.request``, as an object that a consumer can return.
 
-Owns how it becomes a message. It never touches a socket. Workers run it.
+Owns how it becomes a message. It never touches a socket, and how a cookie or a location is written is Werkzeug's to say, which
+is loaded by the first that needs it. Workers run it.
 """
 
-from collections.abc import Iterable
-from typing import Any
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self
+
+from shmchan.message import Message
 
 TEXT = [[b"content-type", b"text/plain; charset=utf-8"]]
 
@@ -19,22 +24,99 @@ class Response:
         status: its status code.
         headers: names and values, str (latin-1) or bytes.
 
+    Attributes:
+        content: bytes.
+        headers: a list of ``[name, value]``, both bytes; add to it what you like.
+
     Raises:
         TypeError: one of them is of another type.
     """
 
-    def __init__(self, content: bytes | str = b"", status: int = 200, headers: Iterable[tuple[Any, Any]] = ()) -> None:
+    def __init__(self, content: bytes | str = b"", status: int = 200, headers: Iterable[Sequence[Any]] = ()) -> None:
         if not isinstance(content, (bytes, str)):
             raise TypeError(f"the content of a Response is bytes or str, not {type(content).__name__}")
-        if type(status) is not int or not 100 <= status <= 999:
-            raise TypeError(f"the status of a Response is an int of three digits, not {status!r}")
         self.content = content.encode() if isinstance(content, str) else content
-        self.status = status
-        self.headers = [[_latin(name), _latin(value)] for name, value in headers]
+        self.status = checked_status(status)
+        self.headers = checked_headers(headers)
+
+    @classmethod
+    def json(cls, data: Any, status: int = 200, headers: Iterable[Sequence[Any]] = ()) -> Self:
+        """
+        A response of JSON.
+
+        Raises:
+            TypeError, ValueError: JSON has no way to write the data; NaN and Infinity are no JSON.
+        """
+        content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return cls(content, status, [(b"content-type", b"application/json"), *headers])
+
+    @classmethod
+    def redirect(cls, location: str, status: int = 302, headers: Iterable[Sequence[Any]] = ()) -> Self:
+        """
+        Send the client elsewhere.
+
+        Args:
+            location: a URL or a path; other characters than ASCII are encoded.
+            status: 301, 302, 303, 307 or 308.
+
+        Raises:
+            ValueError: another status.
+        """
+        if status not in (301, 302, 303, 307, 308):
+            raise ValueError(f"the status of a redirection is 301, 302, 303, 307 or 308, not {status!r}")
+        from werkzeug.urls import iri_to_uri
+
+        return cls(b"", status, [(b"location", iri_to_uri(location)), *headers])
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str = "",
+        *,
+        max_age: timedelta | int | None = None,
+        expires: datetime | int | float | str | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["Lax", "Strict", "None"] | None = None,
+    ) -> None:
+        """
+        Have the client keep a cookie.
+
+        Args:
+            max_age: seconds, or a timedelta, after which the client forgets it.
+            expires: the same as a moment; without either, it forgets it when it ends.
+        """
+        from werkzeug.http import dump_cookie
+
+        cookie = dump_cookie(name, value, max_age, expires, path, domain, secure, httponly, samesite=samesite)
+        self.headers.append([b"set-cookie", cookie.encode("latin-1")])
+
+    def delete_cookie(self, name: str, *, path: str | None = "/", domain: str | None = None) -> None:
+        """Have the client forget a cookie; path and domain are those that it was set with."""
+        self.set_cookie(name, max_age=0, expires=0, path=path, domain=domain)
 
     def message(self) -> dict[str, Any]:
         """What is sent to the reply channel."""
         return {"status": self.status, "headers": self.headers, "content": self.content, "more_content": False}
+
+    def answer(self, message: Message) -> None:
+        """Send it to the reply channel of a message, which has one, when the consumer is done."""
+        assert message.reply_channel is not None
+        message.reply_channel.send(self.message())
+
+
+def checked_status(status: object) -> int:
+    """A status code. Raises TypeError: it is none."""
+    if type(status) is not int or not 100 <= status <= 999:
+        raise TypeError(f"the status of a Response is an int of three digits, not {status!r}")
+    return status
+
+
+def checked_headers(headers: Iterable[Sequence[Any]]) -> list[list[bytes]]:
+    """Headers as messages have them. Raises TypeError: a name or a value is neither str nor bytes."""
+    return [[_latin(name), _latin(value)] for name, value in headers]
 
 
 def _latin(text: object) -> bytes:

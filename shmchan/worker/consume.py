@@ -268,7 +268,7 @@ class Handler:
         if isinstance(result, Response):
             if job.message.reply_channel is None:
                 raise ValueError(f"{describe(job.consumer)} returned a Response, but its message has no reply_channel")
-            job.message.reply_channel.send(result.message())
+            result.answer(job.message)
         elif isawaitable(result):
             if iscoroutine(result):
                 result.close()

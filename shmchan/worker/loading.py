@@ -1,11 +1,12 @@
 """
 Finding the application that a command names.
 
-Owns the way from ``module[:attribute]`` to a router, and one clear line for each way that can fail. Workers run
-it, after the fork.
+Owns the way from ``module[:attribute]`` to a router, and one clear line for each way that can fail. A WSGI application is found,
+too, and becomes the routing of one. Workers run it, after the fork.
 """
 
 import importlib
+import inspect
 import logging
 import sys
 import traceback
@@ -13,9 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from shmchan.exceptions import AppError, AppNotFound, RoutingNotFound
-from shmchan.routing import Router
+from shmchan.http import WsgiConsumer
+from shmchan.message import Message
+from shmchan.routing import Router, route
 
 DEFAULT_ATTRIBUTES = ("routing", "channel_routing")
+WSGI_ATTRIBUTES = ("application", "app")  # what WSGI applications are called, where the module has no routing
 log = logging.getLogger("shmchan.worker")
 
 
@@ -24,14 +28,15 @@ def load_app(app: str) -> Router:
     The router of an application.
 
     Args:
-        app: ``module`` or ``module:attribute``; the default attribute is ``routing``, then ``channel_routing``.
+        app: ``module`` or ``module:attribute``; the default attribute is ``routing``, then ``channel_routing``, then that of a
+            WSGI application, ``application`` or ``app``.
 
     Returns:
-        A router over the list, dict or Router that was found there.
+        A router over the list, dict or Router that was found there, or over the WSGI application.
 
     Raises:
         AppNotFound: there is no such module or attribute.
-        RoutingNotFound: what is there is no routing.
+        RoutingNotFound: what is there is neither a routing nor a WSGI application.
         AppError: importing the module failed; its traceback is logged at level debug.
     """
     name, colon, attribute = app.partition(":")
@@ -69,6 +74,9 @@ def _attribute(module: ModuleType, attribute: str) -> Any:
         for default in DEFAULT_ATTRIBUTES:
             if hasattr(module, default):
                 return getattr(module, default)
+        for default in WSGI_ATTRIBUTES:
+            if _is_wsgi(getattr(module, default, None)):
+                return getattr(module, default)
         raise AppNotFound(
             f"the module {module.__name__} has neither {' nor '.join(DEFAULT_ATTRIBUTES)}; write {module.__name__}:NAME"
         )
@@ -86,14 +94,35 @@ def _attribute(module: ModuleType, attribute: str) -> Any:
 def _router(app: str, value: Any) -> Router:
     if isinstance(value, Router):
         return value
+    if _is_wsgi(value):
+        return Router([route("http.request", WsgiConsumer(value)), route("websocket.connect", _no_websockets)])
     if callable(value) and not isinstance(value, (list, tuple, dict)):
-        raise RoutingNotFound(f"{app} is {_kind(value)}, no routing; name a list of route(...), a dict or a Router")
+        raise RoutingNotFound(
+            f"{app} is {_kind(value)}, no routing; name a list of route(...), a dict, a Router, or a WSGI application"
+        )
     try:
         return Router(value)
     except (TypeError, ValueError) as error:
         raise RoutingNotFound(f"{app} is no routing: {error}") from error
     except ImportError as error:
         raise RoutingNotFound(f"a consumer that {app} names cannot be imported: {error}") from error
+
+
+def _is_wsgi(value: Any) -> bool:
+    """Whether it is called with ``(environ, start_response)``, as far as its signature says."""
+    if not callable(value) or isinstance(value, (list, tuple, dict)):
+        return False
+    try:
+        inspect.signature(value).bind({}, None)
+    except (TypeError, ValueError):
+        return False
+    return not inspect.iscoroutinefunction(value)
+
+
+def _no_websockets(message: Message) -> None:
+    """A WSGI application knows no WebSockets, and one that nobody answers is not accepted."""
+    if message.reply_channel is not None:
+        message.reply_channel.send({"accept": False, "status": 404, "content": b"Not Found"})
 
 
 def _kind(value: Any) -> str:
