@@ -25,12 +25,16 @@
 
 #include "shmchan.h"
 
+#ifndef SHMC_CHANNELS /* a power of two, 64 at least; the fuzzer makes do with few, as it walks the table at each run */
+#define SHMC_CHANNELS 4096
+#endif
+
 enum {
     LAYOUT_VERSION = 2,
     DOMAINS = 5,
     SLOTS = 256,
     WAITERS = 512,
-    CHANNELS = 4096, /* of each of WORK, SINGLE, REPLY */
+    CHANNELS = SHMC_CHANNELS, /* of each of WORK, SINGLE, REPLY */
     READY_WORDS = CHANNELS / 64,
     BUCKETS = 4096, /* of each channel domain */
     OUTBOXES = 1024,
