@@ -3,7 +3,7 @@ Builds the three C extension modules of shmchan.
 
 ``shmchan._core`` is the channel layer in shared memory and ``shmchan._frames`` the WebSocket frame codec, both by cffi in API
 mode from the part of their header that stands between two marker comments, so that every declaration exists once.
-``shmchan._plain`` is the check of a message's types, written against Python itself.
+``shmchan._exchange`` is the way of every message between Python and the core, written against Python itself.
 """
 
 import os
@@ -56,6 +56,11 @@ setup(
     ext_modules=[
         cffi_extension("shmchan._core", "csrc", "shmchan.h"),
         cffi_extension("shmchan._frames", "csrc/frames", "wsframe.h"),
-        Extension("shmchan._plain", ["csrc/python/plain.c"], extra_compile_args=FLAGS),
+        Extension(
+            "shmchan._exchange",
+            ["csrc/python/exchange.c", "csrc/python/plain.c"],
+            depends=["csrc/python/plain.h"],
+            extra_compile_args=FLAGS,
+        ),
     ]
 )

@@ -8,7 +8,7 @@
  */
 #include "internal.h"
 
-enum { PIECE = CHUNK - BLOCK_HEADER, ROUND = 16 };
+enum { PIECE = CHUNK - BLOCK_HEADER, ROUND = 16, STASHED_MAX = 4096 - BLOCK_HEADER };
 
 static uint32_t class_for(uint64_t bytes) {
     uint32_t class_ = 0;
@@ -304,10 +304,9 @@ void pool_release(struct shmc *s, uint32_t index) {
  * keeping. */
 uint64_t pool_footprint(struct shmc *s, const struct descriptor *d) {
     struct block *b = block_at(s, d->payload);
-    uint32_t class_ = d->payload ? HINT(chunk_at(s, d->payload / CELLS)->class_) : 0;
-    if (!class_ || class_ > 5 || b->next || HINT(b->references) != 1)
+    if (!d->payload || d->length > STASHED_MAX || b->next || HINT(b->references) != 1)
         return 0;
-    return ((uint64_t)CELL << (class_ - 1)) + sizeof *d;
+    return ((uint64_t)CELL << class_for(d->length)) + sizeof *d;
 }
 
 /* Free it if it is still that one, held by `owner`. */

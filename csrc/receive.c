@@ -319,6 +319,7 @@ static void describe(struct shmc *s, shmc_interest *i, uint32_t index, uint32_t 
     out->length = d->length >= d->address_length ? d->length - d->address_length : 0;
     out->sequence = d->sequence;
     out->number = d->number;
+    out->queued_ns = d->queued_ns;
     out->kind = d->kind;
     out->entry = entry_of(s, i, channel);
     out->attempts = d->attempts;
@@ -369,6 +370,8 @@ int shmc_receive(shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_t limit,
 int64_t shmc_take(shmc *s, shmc_interest *i, uint64_t timeout_ns) {
     uint32_t count;
     i->status = shmc_receive(s, i, timeout_ns, 1, i->buffer, TAKE_BUFFER, &i->last, &count);
+    if (i->status == SHMC_EMPTY)
+        return -2;
     return i->status == SHMC_OK && i->last.brief != UINT64_MAX ? (int64_t)i->last.brief : -1;
 }
 

@@ -113,6 +113,7 @@ typedef struct {
     uint64_t length;         /* bytes of the payload */
     uint64_t sequence;       /* of a group message: members that joined later do not get it */
     uint64_t number;         /* of its enqueue: grows with each message of a domain; one put back keeps it */
+    uint64_t queued_ns;      /* when it was queued, as of a clock tick before */
     uint32_t address_length; /* reply channel of what was sent, name behind the '!', or group */
     uint32_t kind;
     uint32_t entry; /* which of the interest's channels, from 0 */
@@ -220,8 +221,8 @@ void shmc_interest_free(shmc_interest *interest);
 int shmc_receive(shmc *s, shmc_interest *interest, uint64_t timeout_ns, uint32_t limit, void *buffer,
                  uint64_t capacity, shmc_message *out, uint32_t *count);
 /* shmc_receive of one message into the interest's own buffer (shmc_interest_buffer). Returns what `brief` of
- * shmc_message says, if that is all there is to say; else -1, and shmc_interest_last has the status and the
- * message. */
+ * shmc_message says, if that is all there is to say; -2: nothing came in timeout_ns; else -1, and
+ * shmc_interest_last has the status and the message. */
 int64_t shmc_take(shmc *s, shmc_interest *interest, uint64_t timeout_ns);
 char *shmc_interest_buffer(shmc_interest *interest, uint64_t *capacity);
 int shmc_interest_last(shmc_interest *interest, shmc_message *out);

@@ -18,7 +18,7 @@ import msgspec
 
 from shmchan import names
 from shmchan._core import ffi, lib
-from shmchan._plain import Putter, Taker
+from shmchan._exchange import Exchange, Putter, Taker
 from shmchan.exceptions import ChannelFull, InstanceRunning, LayerClosed, NoInstance, SegmentCorrupt, SegmentVersion, ShmchanError
 from shmchan.layers import instance, wire
 from shmchan.layers.base import BaseChannelLayer
@@ -36,8 +36,6 @@ SECOND = 1_000_000_000
 _REMEMBERED = 10_000
 encode_plain = msgspec.msgpack.Encoder().encode
 _DOMAINS = {"!": lib.SHMC_REPLY, "?": lib.SHMC_SINGLE}
-
-put, take = lib.shmc_put, lib.shmc_take
 
 OK, EMPTY, FULL, TOO_LARGE, INTERRUPTED, GONE = (
     lib.SHMC_OK,
@@ -75,7 +73,6 @@ class Receiver:
         "buffer",
         "busy",
         "count",
-        "first",
         "interest",
         "names",
         "out",
@@ -90,7 +87,6 @@ class Receiver:
         for index, name in enumerate(channels):
             layer.fill_target(ffi.addressof(targets, index), name)
         self.names = list(channels)
-        self.first = self.names[0]
         self.batch = batch
         self.buffer = ffi.new("char[]", BUFFER)
         self.view = memoryview(ffi.buffer(self.buffer))
@@ -104,8 +100,8 @@ class Receiver:
             _address(layer.handle),
             _address(self.interest),
             _address(buffer),
-            wire.decode,
-            self.names[0],
+            wire.decode_any,
+            tuple(self.names),
         )
         self.thread = threading.get_ident()
         self.busy = False
@@ -121,7 +117,7 @@ class _Threads(threading.local):
         self.receivers: dict[tuple[str, ...], Receiver] = {}
 
 
-class Attachment(BaseChannelLayer):
+class Attachment(Exchange, BaseChannelLayer):
     """
     What a process has of a segment; :class:`shmchan.layers.shm.ShmChannelLayer` says what the arguments mean.
     """
@@ -161,7 +157,6 @@ class Attachment(BaseChannelLayer):
         self._interests: list[Any] = []
         self._lock = threading.Lock()
         self._targets: dict[str, Any] = {}
-        self._putters: dict[str, Putter] = {}  # of channels that know no order
         self.receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()
         self._parallel: set[str] = set()
         self._ports: list[ShmPort] = []
@@ -300,18 +295,17 @@ class Attachment(BaseChannelLayer):
             ports, self._ports = self._ports, []
         if lib.shmc_statistics_read(handle, ffi.new("shmc_statistics *")) == lib.SHMC_E_FORKED:
             self._handle = ffi.NULL  # it belongs to the parent, and so do its waiters
-            self._putters.clear()
-            for receiver in [*self.receivers]:
-                receiver.take.close()
+            self._close_takers()
             return
         for port in ports:
             port.close()
         self._handle = ffi.NULL
-        self._putters.clear()
-        for receiver in [*self.receivers]:
-            receiver.take.close()
+        takers = self._close_takers()
+        receivers = [*self.receivers]
         deadline = time.monotonic() + 5
-        while (waiting := any(receiver.busy for receiver in [*self.receivers])) and time.monotonic() < deadline:
+        while (
+            waiting := any(receiver.busy for receiver in receivers) or any(taker.busy for taker in takers)
+        ) and time.monotonic() < deadline:
             lib.shmc_interrupt(handle)
             time.sleep(0.001)
         if not waiting:
@@ -319,6 +313,15 @@ class Attachment(BaseChannelLayer):
                 lib.shmc_interest_free(interest)
         self._handle = handle
         self._leave()
+
+    def _close_takers(self) -> set[Taker]:
+        """Let no call reach the core any more by the short way; the takers, in which threads may still wait."""
+        takers = {*self._takers.values(), *(receiver.take for receiver in [*self.receivers])}
+        self._putters.clear()
+        self._takers.clear()
+        for taker in takers:
+            taker.close()
+        return takers
 
     def __del__(self) -> None:
         if getattr(self, "_handle", ffi.NULL) != ffi.NULL:
@@ -389,11 +392,14 @@ class Attachment(BaseChannelLayer):
         if receiver is None or not isinstance(channels, (list, tuple)):
             checked = names.check_receivables(channels)
             if len(receivers) >= 64:
-                for old in receivers.values():
+                for known, old in receivers.items():
+                    if self._takers.get(key := _key(known)) is old.take:
+                        del self._takers[key]
                     old.take.close()
                     self.free_interest(old.interest)
                 receivers.clear()
             receiver = receivers[tuple(checked)] = Receiver(self, checked)
+            self._takers.setdefault(_key(tuple(checked)), receiver.take)  # the first thread's; others take the long way
         return receiver
 
     def fail(self, status: int) -> None:
@@ -419,6 +425,11 @@ class Attachment(BaseChannelLayer):
     def handle(self) -> Any:
         """The ``shmc *`` of this process; NULL once closed."""
         return self._handle
+
+
+def _key(channels: tuple[str, ...]) -> str | tuple[str, ...]:
+    """Under which an Exchange looks for a Taker."""
+    return channels[0] if len(channels) == 1 else channels
 
 
 def _least_memory(options: Any, fixed_message_size: bool) -> int:

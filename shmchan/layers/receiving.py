@@ -9,10 +9,12 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from shmchan import names
 from shmchan._core import ffi, lib
+from shmchan._exchange import CLOSED
+from shmchan._exchange import EMPTY as NOTHING
 from shmchan.exceptions import LayerClosed
 from shmchan.layers import wire
 from shmchan.layers.attachment import BIG, BUFFER, EMPTY, FULL, INTERRUPTED, OK, SECOND, Attachment, Receiver
@@ -26,40 +28,38 @@ _BRIEF = (1 << 40) - 1
 class Receiving(Attachment):
     """The half of the layer that takes."""
 
-    def receive(
+    def _receive_slowly(
         self, channels: Sequence[str], block: bool = False, timeout: float | None = None
     ) -> tuple[str, Message] | tuple[None, None]:
-        try:
-            receiver = self._threads.receivers[tuple(channels) if type(channels) is list else channels]  # type: ignore[index]
-        except (KeyError, TypeError):
-            receiver = self._receiver(channels)
-        wait = 0
-        end = None
-        if block:
-            receiver.busy = True
-            wait = FOREVER
-            if timeout is not None:
-                end = time.monotonic() + timeout
-                wait = int(max(0.0, timeout) * SECOND)
+        return self._receive_told(channels, block, None, timeout)
+
+    def _receive_told(
+        self, channels: Sequence[str], block: bool, taken: int | None, timeout: float | None = None
+    ) -> tuple[str, Message] | tuple[None, None]:
+        """Receive, or go on with what the receiver's taker returned, which was no message that it could render itself."""
+        receiver = self._receiver(channels)
+        end = time.monotonic() + timeout if block and timeout is not None else None
         while True:
-            taken = receiver.take(wait)
-            receiver.busy = False
-            if type(taken) is tuple:  # the first of the channels, and nothing more to say: the usual case
-                return taken
-            if taken >= 0:  # type: ignore[operator]
-                return receiver.names[taken >> 40], wire.decode(receiver.taken[: taken & _BRIEF])  # type: ignore[operator]
-            if self._handle == ffi.NULL:
+            if taken is None:
+                wait = FOREVER if end is None else max(0, int((end - time.monotonic()) * SECOND))
+                found = receiver.take(wait if block else 0)
+                if type(found) is tuple:
+                    return found
+                taken = cast(int, found)
+            if taken >= 0:  # bytes that are no message: it says why
+                return receiver.names[taken >> 40], wire.decode(receiver.taken[: taken & _BRIEF])
+            if self._handle == ffi.NULL or taken == CLOSED:
                 raise LayerClosed(self.name)
-            status = lib.shmc_interest_last(receiver.interest, receiver.out)
-            if status in (OK, BIG):
-                return self.render(receiver, receiver.out[0], receiver.taken)
-            if status not in (EMPTY, INTERRUPTED):
-                self.fail(status)
-            if end is not None:
-                wait = max(0, int((end - time.monotonic()) * SECOND))
-            if (not block or wait == 0) and status == EMPTY:
-                return None, None
-            receiver.busy = block
+            if taken == NOTHING:
+                if not block or (end is not None and time.monotonic() >= end):
+                    return None, None
+            else:
+                status = lib.shmc_interest_last(receiver.interest, receiver.out)
+                if status in (OK, BIG):
+                    return self.render(receiver, receiver.out[0], receiver.taken)
+                if status != INTERRUPTED:
+                    self.fail(status)
+            taken = None
 
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
         names.check_receivables(channels)

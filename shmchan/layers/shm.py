@@ -60,13 +60,12 @@ class ShmChannelLayer(Receiving, Care):
 
     # --- applications
 
-    def send(self, channel: str, message: Message) -> None:
-        putter = self._putters.get(channel) if type(channel) is str else None
-        status = putter(message) if putter is not None else None
-        if status:
-            self._refuse(status, channel, self.target(channel), len(encode_plain(message)) if status == TOO_LARGE else 0)
-        elif status is None:
-            self._send(channel, self.target(channel), self.encode(message, channel), lane_key(channel, message))
+    def _send_slowly(self, channel: str, message: Message) -> None:
+        """Send on a channel that knows order, or whose name comes for the first time, or what is not plain."""
+        self._send(channel, self.target(channel), self.encode(message, channel), lane_key(channel, message))
+
+    def _send_refused(self, channel: str, message: Message, status: int) -> None:
+        self._refuse(status, channel, self.target(channel), len(encode_plain(message)) if status == TOO_LARGE else 0)
 
     def send_encoded(self, channel: str, payload: bytes, key: str | None = None, capacity: int | None = None) -> bool:
         target = self.target(channel)

@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import msgspec
 
-from shmchan._plain import is_plain
+from shmchan._exchange import is_plain
 from shmchan.exceptions import MessageTooLarge
 
 MAX_DEPTH = 200
 _WORD = 1 << 63
 _ALLOWED = "str, bytes, int of 64 bits, float, bool, None, list, tuple and dict with str keys"
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
+decode_any = msgspec.msgpack.Decoder().decode  # of any value; decode() for what is known to be a message
 
 
 def encode(message: dict[str, Any], max_size: int) -> bytes:
@@ -44,7 +44,7 @@ def encode(message: dict[str, Any], max_size: int) -> bytes:
 def decode(payload: bytes | memoryview) -> dict[str, Any]:
     """The message of what :func:`encode` made. Raises ValueError for bytes that are no message."""
     try:
-        message = _decode(payload)
+        message = decode_any(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{len(payload)} bytes are no message: {error}") from error
     if type(message) is not dict:
