@@ -17,7 +17,7 @@ def make_environ(message: Mapping[str, Any], body: BinaryIO) -> dict[str, Any]:
     PEP 3333 has it. The end of ``body`` is the end of the body, whatever its length is said to be (``wsgi.input_terminated``).
 
     Args:
-        message: an ``http.request``, or its content.
+        message: the content of an ``http.request``.
         body: what ``wsgi.input`` is.
     """
     root, path = message.get("root_path") or "", message["path"]

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from shmchan.exceptions import AppError, AppNotFound, RoutingNotFound
+from shmchan.http import WsgiConsumer
+from shmchan.message import Message
+from shmchan.testing import Client, apply_routes
 from shmchan.worker import load_app
 
 ROUTES = "from shmchan import route, Router\ndef consumer(message): pass\n"
@@ -113,3 +116,57 @@ def test_what_is_no_routing_says_why(write: Write, value: str, said: str) -> Non
     app = write("app_wrong", f"{ROUTES}routing = {value}\n")
     with pytest.raises(RoutingNotFound, match=said):
         load_app(app)
+
+
+WSGI = """
+def simple(environ, start_response):
+    start_response("200 OK", [])
+    return []
+
+class Instance:
+    def __call__(self, environ, start_response):
+        return simple(environ, start_response)
+
+class Class:
+    def __init__(self, environ, start_response):
+        pass
+"""
+
+
+@pytest.mark.parametrize("name", ["application", "app", "mine"])
+@pytest.mark.parametrize("value", ["simple", "Instance()", "Class", "lambda *given: simple(*given)"])
+def test_a_wsgi_application_becomes_the_routing_of_one(write: Write, name: str, value: str) -> None:
+    app = write("app_wsgi", f"{WSGI}{name} = {value}\n")
+    router = load_app(f"{app}:mine" if name == "mine" else app)
+    found = router.match(Message({"path": "/anything"}, "http.request"))
+    assert found is not None
+    assert isinstance(found[0], WsgiConsumer)
+
+
+def test_a_wsgi_application_accepts_no_websockets(write: Write) -> None:
+    with apply_routes(load_app(write("app_wsgi", f"{WSGI}app = simple\n"))):
+        client = Client()
+        client.send_and_consume("websocket.connect", {"path": "/"})
+        answer = client.receive()
+    assert (answer["accept"], answer["status"]) == (False, 404)
+
+
+def test_a_routing_comes_before_a_wsgi_application(write: Write) -> None:
+    app = write("app_wsgi", f"{ROUTES}{WSGI}app = simple\nrouting = {{'job': consumer}}\n")
+    assert load_app(app).channels == {"job"}
+
+
+@pytest.mark.parametrize(
+    "value", ["consumer", "lambda scope, receive, send: None", "[].append", "type('A', (), {'__call__': lambda self: 1})()"]
+)
+def test_what_is_called_otherwise_is_no_wsgi_application(write: Write, value: str) -> None:
+    app = write("app_other", f"{ROUTES}application = {value}\n")
+    with pytest.raises(AppNotFound, match="neither routing nor channel_routing"):
+        load_app(app)
+    with pytest.raises(RoutingNotFound, match="or a WSGI application"):
+        load_app(f"{app}:application")
+
+
+def test_a_coroutine_function_is_no_wsgi_application(write: Write) -> None:
+    with pytest.raises(RoutingNotFound):
+        load_app(write("app_other", "async def app(environ, start_response):\n    return []\n") + ":app")
