@@ -19,6 +19,7 @@ from shmchan.cli.settings import (
     SIZE,
     check_project_settings,
     consumer_options,
+    each_folder,
     format_size,
     installed_version,
     option,
@@ -38,6 +39,8 @@ FRONT_OPTIONS = (
     "root_path",
     "access_log",
     "allowed_hosts",
+    "static",
+    "js_path",
 )
 """Options whose name is that of the field of `FrontConfig` that they fill; None leaves it at its default."""
 
@@ -82,6 +85,14 @@ def available_cores() -> int:
 @option("--ws-max-size", type=SIZE, default="1MiB", help="Longest WebSocket message.")
 @option("--max-body-size", type=SIZE, help="Longest request body.  [default: 1GiB]")
 @option("--root-path", default="", help="Path where a proxy mounts the application.")
+@option(
+    "--static",
+    multiple=True,
+    metavar="URL=FOLDER",
+    callback=each_folder,
+    help="Serve the files of a folder, like /static=public; may be repeated.",
+)
+@option("--js-path", metavar="URL", help="Serve shmchan.js there, like /shmchan.js.  [default: nowhere]")
 @option("--access-log/--no-access-log", default=True, help="Log every request and WebSocket.")
 @option("--graceful-timeout", type=SECONDS, default=10.0, help="Seconds that stopping may take.")
 @option("--nothreading", is_flag=True, help="One worker with one thread.")

@@ -16,7 +16,7 @@ import click
 
 from shmchan.exceptions import ConfigError
 
-REPEATABLE = {"allowed_hosts", "bind", "exclude_channels", "only_channels", "ws_protocol"}
+REPEATABLE = {"allowed_hosts", "bind", "exclude_channels", "only_channels", "static", "ws_protocol"}
 """Options that a project may give as a list, or as one string."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -91,6 +91,19 @@ def option(flag: str, **attributes: Any) -> Callable[[Any], Any]:
 def each_alone(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """The values of an option that is repeated, or given once with commas."""
     return tuple(value.strip() for text in given for value in text.split(",") if value.strip())
+
+
+def each_folder(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """URL and absolute folder of each ``URL=FOLDER``, of which the folder has to be there."""
+    pairs = []
+    for text in given:
+        url, equals, folder = text.partition("=")
+        if not equals or not folder:
+            raise click.BadParameter(f"{text!r} has no folder; write URL=FOLDER, like /static=public", context, parameter)
+        if not Path(folder).is_dir():
+            raise click.BadParameter(f"there is no folder {folder!r} for {url}; create it, or name another", context, parameter)
+        pairs.append((url.rstrip("/") or "/" if url.startswith("/") else url, str(Path(folder).absolute())))
+    return tuple(pairs)
 
 
 def consumer_options(command: Any) -> Any:

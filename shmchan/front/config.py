@@ -36,6 +36,8 @@ class FrontConfig:
     max_buffered: int = 64 * MIB  # bytes that may wait for one client before it is cut off
     root_path: str = ""  # where the application is mounted: "" or "/app"
     allowed_hosts: tuple[str, ...] = ()  # whose pages may open WebSockets; empty: the Host itself; "*": any
+    static: tuple[tuple[str, str], ...] = ()  # URL and folder of the files that the front serves by itself
+    js_path: str | None = None  # where the front serves shmchan.js; None: nowhere
     access_log: bool = True
     tick: float = 0.1  # at the latest after this the reply queue is looked at again
 
@@ -52,3 +54,14 @@ class FrontConfig:
             raise ValueError(f"graceful_timeout is {self.graceful_timeout}, it has to be 0 or more")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise ValueError(f"root_path is {self.root_path!r}, it has to begin with / and not to end with it, like /app")
+        urls = [url for url, _ in self.static]
+        for url in urls:
+            if not _is_path(url) or urls.count(url) > 1:
+                raise ValueError(f"static has {url!r}, it has to be a path like /static, each only once")
+        if self.js_path is not None and not (_is_path(self.js_path) and self.js_path.endswith(".js")):
+            raise ValueError(f"js_path is {self.js_path!r}, it has to be a path that ends in .js, like /shmchan.js")
+
+
+def _is_path(url: str) -> bool:
+    """Whether it is the path of a URL, decoded, in its shortest form."""
+    return url == "/" or (url.startswith("/") and not any(name in ("", ".", "..") for name in url[1:].split("/")))

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from shmchan.exceptions import ChannelFull, LayerError, MessageTooLarge
+from shmchan.front.files import FileExchange
 from shmchan.front.request import HTTPExchange
 from shmchan.front.session import WebSocketSession
 from shmchan.protocol.handshake import BadHandshake, check_request
@@ -33,6 +34,8 @@ logger = logging.getLogger("shmchan.front")
 HIGH_WATER = 256 << 10
 LOW_WATER = 64 << 10
 
+Exchange = HTTPExchange | WebSocketSession | FileExchange
+
 
 class Connection(asyncio.Protocol):
     """
@@ -50,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.http = HTTPConnection(now=self._loop.time(), limits=front.limits, date=front.date)
         self._protocol: HTTPConnection | WebSocketConnection = self.http
-        self._exchange: HTTPExchange | WebSocketSession | None = None
+        self._exchange: Exchange | None = None
         self._unpaid: dict[str, int] = {}
         self._switched = False  # to a WebSocket, and not updated since
         self._reading = True
@@ -137,10 +140,20 @@ class Connection(asyncio.Protocol):
         self._protocol = socket
         self._switched = True
 
-    def exchange_over(self, exchange: HTTPExchange | WebSocketSession) -> None:
+    def exchange_over(self, exchange: Exchange) -> None:
         """The exchange came to its end; nothing is to be told to it any more."""
         if self._exchange is exchange:
             self._exchange = None
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything that was written so far is in the kernel."""
+        return not self.http.has_data and self._transport.get_write_buffer_size() == 0
+
+    def fileno(self) -> int:
+        """The descriptor of the socket. Whoever keeps it duplicates it; whoever writes to it does so while we are `drained`."""
+        descriptor: int = self._transport.get_extra_info("socket").fileno()
+        return descriptor
 
     def owe(self, reply_channel: str) -> None:
         """One message of this channel is in our hands until the socket took its bytes."""
@@ -229,7 +242,11 @@ class Connection(asyncio.Protocol):
                         elif not isinstance(event, (RequestReceived, BodyReceived, UpgradeReceived)):
                             exchange.received(event, now)
                     elif isinstance(event, RequestReceived):
-                        self._begin(HTTPExchange(self, self.http, event, now))
+                        place = self._front.static.find(self.path_of(event.head))
+                        if place is None:
+                            self._begin(HTTPExchange(self, self.http, event, now))
+                        else:
+                            self._begin(FileExchange(self, self.http, event, place, now))
                     elif isinstance(event, UpgradeReceived):
                         self._begin_session(event.head, now)
                     elif exchange is not None:
@@ -245,7 +262,7 @@ class Connection(asyncio.Protocol):
             self.bridge.counters.add("refused.malformed")
             logger.info("%s: refused with %d: %s", self._who(), refusal.status, refusal)
 
-    def _begin(self, exchange: HTTPExchange | WebSocketSession) -> None:
+    def _begin(self, exchange: Exchange) -> None:
         if exchange.waits:
             self._exchange = exchange
 

@@ -11,6 +11,7 @@ NAMES = frozenset(
     (
         "connections",
         "requests",
+        "static",  # those of them that ask for a file which the front serves by itself
         "websockets",
         "received",  # WebSocket messages from clients
         "sent",  # messages of the application that went out
@@ -26,6 +27,7 @@ NAMES = frozenset(
         "timeout.write",  # a client that takes nothing
         "cut.buffered",  # a client for whom too much waits
         "cut.response",  # responses that failed after they had begun
+        "cut.changed",  # a file that was written to while it was sent
         "cut.stopping",  # not done when the graceful timeout was over
         "dropped.receive",  # messages of clients
         "dropped.disconnect",  # http.disconnect was full

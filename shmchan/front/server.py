@@ -18,6 +18,8 @@ import uvloop
 from shmchan.front.bridge import Bridge
 from shmchan.front.config import FrontConfig
 from shmchan.front.connection import Connection
+from shmchan.front.static import StaticFiles
+from shmchan.js import scripts
 from shmchan.layers.base import BaseChannelLayer
 from shmchan.protocol.http import HTTPLimits
 
@@ -37,6 +39,7 @@ class Front:
 
     Attributes:
         stopping: whether it takes nothing new any more.
+        static: what it serves by itself.
     """
 
     def __init__(self, layer: BaseChannelLayer, sockets: list[socket.socket], config: FrontConfig) -> None:
@@ -49,6 +52,7 @@ class Front:
             keep_alive_timeout=config.keep_alive_timeout,
             body_timeout=config.body_timeout,
         )
+        self.static = StaticFiles(config.root_path, config.static, scripts(config.js_path))
         self._sockets = sockets
         self._servers: list[asyncio.Server] = []
         self._exit_code = 0

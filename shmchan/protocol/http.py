@@ -218,6 +218,11 @@ class HTTPConnection:
 
     # What goes out ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def has_data(self) -> bool:
+        """Whether ``data_to_send()`` has something."""
+        return bool(self._out)
+
     def data_to_send(self) -> bytes:
         """The bytes that are to be written now."""
         if not self._out:
@@ -309,6 +314,21 @@ class HTTPConnection:
             self._write("end")
             self._end_cycle()
         return cut
+
+    def sent_outside(self, count: int, *, now: float) -> None:
+        """
+        The caller wrote ``count`` bytes of the content to the socket itself, behind all of ``data_to_send()``.
+
+        Only of a response that ``send_response`` began with a content-length and ``more_content``; it ends with its last byte.
+        """
+        if self.writing is not STREAMING or self._out_left is None or not 0 < count <= self._out_left:
+            raise RuntimeError(f"{count} bytes are not owed here, our side is {self.writing}")
+        self._now = now
+        self._out_left -= count
+        self.sent_bytes += count
+        if self._out_left == 0:
+            self._write("end")
+            self._end_cycle()
 
     def send_error(self, status: int, content: bytes | None = None, *, now: float | None = None) -> None:
         """Answer with an error of our own; if an answer had begun already, cut it off. The connection ends with it."""

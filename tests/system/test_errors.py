@@ -123,6 +123,8 @@ def test_too_little_memory_names_the_least_that_works(app: Path, server: StartSe
         (["app", "--expiry", "-1"], "'-1' is no time"),
         (["app", "--root-path", "app/"], "root_path is 'app/'"),
         (["app", "--app-dir", "nowhere"], "nowhere"),
+        (["app", "--static", "/static=nowhere"], "there is no folder 'nowhere' for /static; create it"),
+        (["app", "--static", "/static"], "'/static' has no folder; write URL=FOLDER"),
         (["app", "--no-such-option"], "--no-such-option"),
         (["app", "and", "more"], "unexpected extra argument"),
     ],

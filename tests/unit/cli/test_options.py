@@ -56,3 +56,20 @@ def test_the_user_loader_is_found_beside_the_application(monkeypatch: pytest.Mon
     assert os.environ["SHMCHAN_NAME"] == "shop"
     with pytest.raises(AppError, match="user loader"):
         load(options_of("--user-loader", "app_of_options:nobody", monkeypatch=monkeypatch))
+
+
+def test_static_folders_and_the_path_of_the_script_reach_the_front(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert options_of(monkeypatch=monkeypatch).front.static == ()
+    assert options_of(monkeypatch=monkeypatch).front.js_path is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "public").mkdir()
+    (tmp_path / "a=b").mkdir()
+    given = ("--static", "/static/=public", "--static", "/=a=b", "--js-path", "/js/shmchan.js")
+    front = options_of(*given, monkeypatch=monkeypatch).front
+    assert front.static == (("/static", str(tmp_path / "public")), ("/", str(tmp_path / "a=b")))
+    assert front.js_path == "/js/shmchan.js"
+    monkeypatch.setenv("SHMCHAN_STATIC", "/a=public /b=public")
+    monkeypatch.setenv("SHMCHAN_JS_PATH", "/from/environment.js")
+    front = options_of(monkeypatch=monkeypatch).front
+    assert front.static == (("/a", str(tmp_path / "public")), ("/b", str(tmp_path / "public")))
+    assert front.js_path == "/from/environment.js"

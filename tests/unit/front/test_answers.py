@@ -91,6 +91,11 @@ def test_only_counters_that_exist_can_be_counted() -> None:
         ({"graceful_timeout": -1}, "graceful_timeout"),
         ({"root_path": "app"}, "root_path"),
         ({"root_path": "/app/"}, "root_path"),
+        ({"static": (("static", "."),)}, "static has 'static'"),
+        ({"static": (("/a/../b", "."),)}, "static has '/a/../b'"),
+        ({"static": (("/a", "."), ("/a", "x"))}, "each only once"),
+        ({"js_path": "shmchan.js"}, "js_path is 'shmchan.js'"),
+        ({"js_path": "/shmchan"}, "js_path is '/shmchan'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], text: str) -> None:
