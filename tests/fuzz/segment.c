@@ -1,50 +1,29 @@
 /* segment: a damaged segment is refused, or poisoned, or does no harm; nobody who attaches crashes or hangs.
  *
  * A template is made once: a segment in use whose other process was killed with leases, outboxes, a front's
- * queue, connections and groups in hand. Each run attaches to it anew. The core's mmap is ours and maps the
- * file privately, between two guard areas, and damages the copy before attach sees it; so nothing has to be
- * put back, and the template stays what it was. Clock and sleep are ours too: waiting costs nothing, and
- * messages can be made to expire.
+ * queue, connections, sessions and groups in hand. It is read into an arena (system.c), which each run damages and
+ * attaches to anew; afterwards the lines of it that were changed are put back. No run makes a system call, time
+ * stands still but for the core's own looks at it, and the same input does the same in every process.
  *
  * An input is one byte of flags, then damages of 8 bytes: {how, index, word (2), value (4)}, see damage().
- * Mutexes are never damaged in the file: attach makes them new when nobody lives, whatever is there.
+ * Mutexes are never damaged: attach makes them new when nobody lives, whatever is there.
  */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "../../csrc/internal.h"
+#include "system.h"
 
-enum { DAMAGES = 24, GUARD = 1 << 20, HOT_MAX = 1 << 16, BUFFER = 300000 };
-enum flag { LATER = 1, CHECK = 2, STATISTICS = 4, FLUSH = 8, BUSY = 16 };
+enum { DAMAGES = 24, HOT_MAX = 1 << 16, BUFFER = 300000 };
+enum flag { LATER = 1, CHECK = 2 | 32 | 64, STATISTICS = 4 | 32, FLUSH = 8, BUSY = 16, LONG = 16 | 128 };
 
 static char folder[100], path[160];
-static uint64_t runs, skew_ns; /* by how much the core's clock is ahead */
-static const uint8_t *input;   /* of this run; NULL while the template is made */
-static size_t input_length;
 static uint32_t hot[HOT_MAX], hot_count; /* offsets of words that are not 0 in the template */
 static struct { uint64_t offset, entry, count; } tables[32];
 static uint32_t table_count;
-
-/* --- what the core calls instead of the system --- */
-
-int fuzz_clock_gettime(clockid_t clock, struct timespec *t) {
-    int r = clock_gettime(clock, t);
-    uint64_t now = (uint64_t)t->tv_sec * SECOND_NS + (uint64_t)t->tv_nsec + skew_ns;
-    t->tv_sec = (time_t)(now / SECOND_NS);
-    t->tv_nsec = (long)(now % SECOND_NS);
-    return r;
-}
-
-int fuzz_nanosleep(const struct timespec *pause, struct timespec *left) {
-    (void)left;
-    skew_ns += (uint64_t)pause->tv_sec * SECOND_NS + (uint64_t)pause->tv_nsec;
-    return 0;
-}
+static uint64_t mutexes[DOMAINS];
 
 static void damage(char *base, const uint8_t *at) {
     uint32_t how = at[0], index = at[1], word, value, *where;
@@ -58,6 +37,7 @@ static void damage(char *base, const uint8_t *at) {
         where = (uint32_t *)(void *)(base + tables[t].offset + index % tables[t].count * tables[t].entry +
                                      word % words * 4);
     }
+    system_touch(where, 4);
     switch (how >> 6) {
     case 0:
         *where = value;
@@ -71,24 +51,6 @@ static void damage(char *base, const uint8_t *at) {
     default: /* what another word in use has: links that cross */
         *where = *(uint32_t *)(void *)(base + hot[value % hot_count]);
     }
-}
-
-void *fuzz_mmap(void *wish, size_t bytes, int protection, int flags, int fd, off_t offset) {
-    if (fd < 0 || !input)
-        return mmap(wish, bytes, protection, flags, fd, offset);
-    char *room = mmap(NULL, bytes + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED)
-        return room;
-    char *base = mmap(room + GUARD, bytes, protection, MAP_PRIVATE | MAP_FIXED, fd, offset);
-    for (size_t at = 1, n = 0; base != MAP_FAILED && at + 8 <= input_length && n < DAMAGES; at += 8, n++)
-        damage(base, input + at);
-    return base;
-}
-
-int fuzz_munmap(void *base, size_t bytes) {
-    if (bytes == 4096 || !input)
-        return munmap(base, bytes);
-    return munmap((char *)base - GUARD, bytes + 2 * GUARD);
 }
 
 /* --- the template --- */
@@ -161,6 +123,12 @@ static void die(void) {
         send_to(s, "r!v", 10, NULL);
         send_to(s, "front!x", 10, NULL);
     }
+    shmc_session_save(s, shmc_hash(s, "front!x", 7), "known", 5, 60 * SECOND_NS);
+    shmc_session_save(s, shmc_hash(s, "front!w", 7), buffer, 5000, 0);
+    for (uint32_t k = 0; k < 3; k++) {
+        target(s, &t, ALL[k * 2]);
+        shmc_delay_put(s, &t, "late", 4, 0, "", 0, 7, k);
+    }
     shmc_interest *i = interest_in(s, ALL, 8);
     for (uint32_t k = 0; k < 5 && shmc_lease(s, i, 0, buffer, sizeof buffer, messages) == SHMC_OK; k++) {
         shmc_set_policy(s, messages[0].reference, k % 4);
@@ -215,7 +183,6 @@ static void make_template(void) {
         perror("segment: no template");
         exit(2);
     }
-    atexit(remove_template);
     pid_t child = fork();
     if (child == 0)
         die();
@@ -242,22 +209,28 @@ static void make_template(void) {
     remember(s->lanes, sizeof *s->lanes, 6, s);
     remember(s->virtuals, sizeof *s->virtuals, 6, s);
     remember(s->connections, sizeof *s->connections, 5, s);
+    remember(s->sessions, sizeof *s->sessions, 4, s);
     remember(s->groups, sizeof *s->groups, 4, s);
     remember(s->branches, sizeof *s->branches, 10, s);
     remember(s->members, sizeof *s->members, 14, s);
     remember(s->chunks, sizeof *s->chunks, s->pool->chunk_top + 1, s);
     remember(s->cells + CHUNK, CELL, 64, s);
-    for (uint64_t at = 0; at < s->bytes && hot_count < HOT_MAX; at += 4) {
-        uint64_t domain = (uint64_t)((char *)s->domains - s->base);
-        if (at >= domain && at < domain + DOMAINS * sizeof *s->domains &&
-            (at - domain) % sizeof *s->domains < sizeof(pthread_mutex_t))
+    uint64_t domains = (uint64_t)((char *)s->domains - s->base), bytes = s->bytes;
+    shmc_detach(s, &alone);
+    if (!alone || system_serve(path, bytes)) {
+        perror("segment: the template cannot be served");
+        exit(2);
+    }
+    remove_template();
+    for (uint32_t d = 0; d < DOMAINS; d++)
+        mutexes[d] = domains + d * sizeof *s->domains;
+    for (uint64_t at = 0; at < bytes && hot_count < HOT_MAX; at += 4) {
+        if (at >= domains && at < domains + DOMAINS * sizeof *s->domains &&
+            (at - domains) % sizeof *s->domains < sizeof(pthread_mutex_t))
             continue;
-        if (*(uint32_t *)(void *)(s->base + at))
+        if (*(uint32_t *)(void *)(system_arena() + at))
             hot[hot_count++] = (uint32_t)at;
     }
-    shmc_detach(s, &alone);
-    if (!alone)
-        exit(2);
 }
 
 /* --- one run --- */
@@ -269,14 +242,16 @@ static void work(shmc *s, int flags) {
     char text[300];
     uint8_t admitted[16];
     uint32_t count, cursor = 0;
-    uint64_t needed, outbox;
+    uint64_t needed, outbox, leases[4] = {0};
+    uint32_t all_leases;
+    shmc_lease_info infos[8];
     shmc_target t, u;
     shmc_statistics all;
     shmc_process processes[8];
     shmc_interest *i = interest_in(s, ALL, 8);
     if (flags & BUSY)
         for (int k = 0; k < 8; k++)
-            send_to(s, ALL[k], k == 3 ? 150000 : 200, k & 1 ? "front!x" : NULL);
+            send_to(s, ALL[k], k == 3 && (flags & LONG) == LONG ? 66000 : 200, k & 1 ? "front!x" : NULL);
     for (int k = 0; i && k < 4 && shmc_lease(s, i, 0, buffer, sizeof buffer, out) == SHMC_OK; k++) {
         shmc_set_policy(s, out[0].reference, (uint32_t)k);
         if (k == 0)
@@ -307,19 +282,37 @@ static void work(shmc *s, int flags) {
                          "goodbye-code-order", 18, 0, 4);
     shmc_lane_busy(s, shmc_hash(s, "front!q", 7));
     shmc_connection_close(s, shmc_hash(s, "front!q", 7), 1000, 2);
+    uint64_t known = shmc_hash(s, "front!x", 7);
+    shmc_session_load(s, known, buffer, 100, &needed);
+    shmc_session_save(s, known, "again", 5, SECOND_NS);
+    shmc_session_save(s, shmc_hash(s, "front!v", 7), "new", 3, 0);
+    shmc_session_drop(s, shmc_hash(s, "front!w", 7));
+    for (uint32_t k = 2; k < 5; k++) {
+        target(s, &t, ALL[k]);
+        shmc_delay_put(s, &t, "late", 4, 0, "", 0, 7 + k % 2, k);
+    }
+    shmc_delay_mask(s, 7, &needed);
+    if (i && shmc_lease_all(s, i, 4, buffer, sizeof buffer, out, &count) >= 0)
+        for (uint32_t k = 0; k < count && k < 4; k++) {
+            leases[k] = out[k].reference;
+            if (k == 1)
+                shmc_reject(s, leases[k]);
+        }
+    shmc_leases(s, 8, infos, &all_leases);
+    shmc_acknowledge_all(s, leases, 3);
     for (int k = 0; i && k < 8 && shmc_receive(s, i, 0, 8, buffer, sizeof buffer, out, &count) >= 0; k++)
         for (uint32_t m = 0; m < count; m++)
             if (out[m].reference)
                 shmc_free(s, out[m].reference);
     shmc_processes(s, 8, processes, &count);
-    if (flags & STATISTICS) {
+    if ((flags & STATISTICS) == STATISTICS) {
         do {
             if (shmc_channels(s, &cursor, 8, rows, &count) < 0)
                 break;
         } while (count);
         shmc_statistics_read(s, &all);
     }
-    if (flags & CHECK)
+    if ((flags & CHECK) == CHECK)
         shmc_check(s, text, sizeof text);
     if (flags & FLUSH)
         shmc_flush(s);
@@ -328,6 +321,7 @@ static void work(shmc *s, int flags) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length) {
+    static uint64_t runs;
     if (!table_count)
         make_template();
     if (!length)
@@ -335,14 +329,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length) {
     uint64_t version;
     shmc *s;
     int alone;
-    input = data;
-    input_length = length;
-    skew_ns = data[0] & LATER ? 100 * SECOND_NS : 0;
+    system_set_clock((data[0] & LATER ? 1100 : 1001) * SECOND_NS);
+    for (size_t at = 1, n = 0; at + 8 <= length && n < DAMAGES; at += 8, n++)
+        damage(system_arena(), data + at);
+    for (uint32_t d = 0; d < DOMAINS; d++)
+        system_touch(system_arena() + mutexes[d], sizeof(pthread_mutex_t));
     if (shmc_attach(path, &version, &s) == SHMC_OK) {
         work(s, data[0]);
-        skew_ns =
-            ++runs * SECOND_NS; /* what detaching leaves mapped for a while is unmapped by the next run */
+        /* What detaching leaves for a while is given back by the next run that is at another time then. */
+        system_set_clock((2000 + ++runs % 2 * 1000) * SECOND_NS);
         shmc_detach(s, &alone);
     }
+    system_restore();
     return 0;
 }

@@ -15,36 +15,41 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CORE = HERE.parents[1] / "csrc"
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", *SANITIZERS]
+PLAIN = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
+CHECKED = [*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 # Only what is fuzzed steers the search, by its edges: watching every comparison as well halves the rate, and so do libFuzzer's
 # statistics of rare features.
-COVERAGE = ["-fsanitize-coverage=inline-8bit-counters,pc-table"]
+FUZZED = [*CHECKED, "-fsanitize-coverage=inline-8bit-counters,pc-table"]
 CHEAPER = ["-entropic=0", "-detect_leaks=0"]  # leaks are looked for at the end instead of after each input
-ASAN = "quarantine_size_mb=1:malloc_context_size=4"
-# The core maps, sleeps and asks for the time through the harness.
-THROUGH_HARNESS = [f"-D{name}=fuzz_{name}" for name in ("mmap", "munmap", "clock_gettime", "nanosleep")]
-SOURCES = {"segment": sorted(CORE.glob("*.c")), "frames": [CORE / "frames" / "wsframe.c"]}
+ASAN = "quarantine_size_mb=1:malloc_context_size=4:max_malloc_fill_size=0:allocator_release_to_os_interval_ms=-1"
+FEW = ["-DSHMC_CHANNELS=128"]  # each run walks the table
+# For the core of `segment`, system.h is the system, and is told of each store.
+WITHIN = [*FUZZED, *FEW, "-DSHMCHAN_FUZZ_CORE", "-include", str(HERE / "system.h"), "-fsanitize-coverage=trace-stores"]
+SOURCES = {
+    "segment": [
+        (HERE / "system.c", PLAIN),
+        (HERE / "segment.c", [*CHECKED, *FEW]),
+        *((path, WITHIN) for path in sorted(CORE.glob("*.c"))),
+    ],
+    "frames": [(HERE / "frames.c", CHECKED), (CORE / "frames" / "wsframe.c", FUZZED)],
+}
 MAX_LENGTH = {"segment": 200, "frames": 600}
 
 
 def build(name: str, folder: Path) -> Path:
     """Compile a target into the folder, two compilers at a time."""
-    jobs: list[tuple[Path, list[str]]] = [(HERE / f"{name}.c", [])] + [
-        (path, COVERAGE + (THROUGH_HARNESS if name == "segment" else [])) for path in SOURCES[name]
-    ]
 
     def one(job: tuple[Path, list[str]]) -> Path:
-        source, more = job
+        source, flags = job
         target = folder / f"{name}-{source.parent.name}-{source.stem}.o"
-        command = ["clang", *FLAGS, *more, "-c", "-o", str(target), str(source)]
+        command = ["clang", *flags, "-c", "-o", str(target), str(source)]
         subprocess.run(command, check=True, timeout=100)
         return target
 
     with ThreadPoolExecutor(2) as two:
-        objects = list(two.map(one, jobs))
+        objects = list(two.map(one, SOURCES[name]))
     binary = folder / name
-    subprocess.run(["clang", *FLAGS, "-fsanitize=fuzzer", "-o", binary, *objects], check=True, timeout=100)
+    subprocess.run(["clang", *CHECKED, "-fsanitize=fuzzer", "-o", binary, *objects], check=True, timeout=100)
     return binary
 
 
