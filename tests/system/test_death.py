@@ -86,6 +86,7 @@ routing = [
     route("job.once", hang_once, on_crash="redeliver"),
     route("job.deadly", die, on_crash="redeliver"),
     route("job.dropped", hang_once),
+    route("job.buried", hang_once, on_crash="dead_letter"),
     route("shmchan.dead", bury),
     route("websocket.connect", connect),
     route("websocket.receive", receive),
@@ -206,6 +207,18 @@ def test_what_kills_three_workers_is_a_dead_letter(mortal: Callable[..., Server]
     assert len(dying) == len(set(dying)) == 3
     (buried,) = (json.loads(text) for text in notes(running, "buried"))
     assert buried == {"channel": "job.deadly", "content": {"number": 7, "bytes": [0]}, "cause": "crash", "attempts": 3}
+
+
+def test_what_a_killed_worker_had_in_hand_is_a_dead_letter_where_the_route_says_so(mortal: Callable[..., Server]) -> None:
+    running = mortal("--workers", "2")
+    assert get(running, "/start/job.buried") == (200, "started")
+    os.kill(hanging_worker(running), signal.SIGKILL)
+    wait_for("the dead letter", lambda: notes(running, "buried"), running.log)
+    assert get(running, "/members") == (200, "0")
+    running.stop()
+    assert not notes(running, "done")
+    (buried,) = (json.loads(text) for text in notes(running, "buried"))
+    assert buried == {"channel": "job.buried", "content": {"number": 7, "bytes": [0]}, "cause": "crash", "attempts": 1}
 
 
 def test_a_killed_front_lets_every_connection_go_once(mortal: Callable[..., Server]) -> None:

@@ -32,8 +32,10 @@ def test_a_connection_is_accepted_and_in_its_groups_until_it_ends() -> None:
         Echo.group_send("everybody", text="all", close=4000)
         Echo.group_send("everybody", bytes=b"all")
         assert client.replies() == [{"text": "all", "close": 4000}, {"bytes": b"all"}]
+        client.layer.group_add("everybody", "other")
         assert client.send("disconnect", code=1000) == []
-        assert client.layer.group_channels("everybody") == []
+        assert client.layer.group_channels("everybody") == ["other"]
+        assert client.layer.receive(["other"])[1] == {"text": "/p left"}
 
 
 def test_an_override_that_does_not_accept_leaves_the_handshake_waiting() -> None:

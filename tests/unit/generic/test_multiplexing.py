@@ -87,6 +87,28 @@ def test_a_frame_goes_to_the_consumer_of_its_stream_as_a_message_of_its_own() ->
     assert hasattr(got[0], "channel_session")
 
 
+def test_a_consumer_that_works_by_itself_works_on_a_stream() -> None:
+    class Notes(JsonWebsocketConsumer):
+        groups = ("notes",)
+        channel_session = True
+
+        def receive(self, content: Any, **kwargs: Any) -> None:
+            notes = self.message.channel_session.setdefault("notes", [])
+            notes.append(content["note"])
+            Group("notes").send({"text": json.dumps(notes)})
+
+    for routing, wrap in (
+        (Notes, lambda note: note),
+        (demultiplexer(notes=Notes), lambda note: {"stream": "notes", "payload": note}),
+    ):
+        with Connection(routing) as client:
+            assert client.send("connect") == [ACCEPT]
+            client.frame(wrap({"note": "a"}))
+            assert client.frame(wrap({"note": "b"})) == [{"text": '["a", "b"]'}]
+            client.send("disconnect", code=1000)
+            assert client.layer.group_channels("notes") == []
+
+
 @pytest.mark.parametrize(
     "frame",
     [

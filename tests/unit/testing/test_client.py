@@ -9,7 +9,7 @@ import pytest
 import shmchan.test
 import shmchan.testing
 from shmchan import Channel, Group, Message, channel_layers, route
-from shmchan.auth import channel_session_user_from_http, set_user_loader
+from shmchan.auth import channel_session_user_from_http, http_session_user, set_user_loader
 from shmchan.exceptions import ConsumeLater, DenyConnection, WebsocketCloseException
 from shmchan.http import Response
 from shmchan.layers import ShmChannelLayer
@@ -239,6 +239,25 @@ def test_sessions_and_users() -> None:
     finally:
         set_user_loader(None)
     assert seen == [7, "red"]
+
+
+def test_a_client_logs_in_by_id_and_out() -> None:
+    @http_session_user
+    def who(message: Message) -> None:
+        message.reply_channel.send({"text": json.dumps(str(message.user))})
+
+    set_user_loader(lambda user_id: f"user {user_id}")
+    try:
+        with apply_routes(route("websocket.connect", who)):
+            client = WSClient()
+            assert client.login("ada") is True
+            client.send_and_consume("websocket.connect", check_accept=False)
+            assert client.receive() == "user ada"
+            client.logout()
+            client.send_and_consume("websocket.connect", check_accept=False)
+            assert client.receive() == "AnonymousUser"
+    finally:
+        set_user_loader(None)
 
 
 @apply_routes(CHAT)
