@@ -10,3 +10,15 @@ build/storm: $(wildcard tests/storm/*.c tests/storm/*.h csrc/*.c csrc/*.h)
 	@gcc -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -pthread -DSHMC_POINTS -DPATIENCE_NS=20000000ull -o $@ $(filter %.c,$^)
 
 .PHONY: storm
+
+MODE   ?= kill
+STRIDE ?= 1
+
+points: build/points ## kill or stop a process at every store (make points MODE=kill|reaper|stop STRIDE=37)
+	@exec build/points $(MODE) $(STRIDE)
+
+build/points: tests/crash/points.c $(wildcard csrc/*.c csrc/*.h)
+	@mkdir -p build
+	@gcc -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -pthread -DSHMC_POINTS -DPATIENCE_NS=20000000ull -o $@ $(filter %.c,$^)
+
+.PHONY: points
