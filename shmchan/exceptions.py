@@ -17,7 +17,10 @@ __all__ = [
     "ConsumeLater",
     "ConsumerTimeout",
     "ControlFlow",
+    "DelaySilent",
     "DenyConnection",
+    "HeapBlocked",
+    "HeapError",
     "InstanceRunning",
     "LayerClosed",
     "MessageTooLarge",
@@ -162,6 +165,48 @@ class SegmentVersion(LayerError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.reason)
+
+
+class DelaySilent(LayerError):
+    """The delay process of an instance did not answer."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            name,
+            f"the delay process of {name!r} did not answer within {seconds:g} s; see whether it runs (not with --no-delay), "
+            f"and what it logs",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.seconds)
+
+
+# --- the heap of the delay process
+
+
+class HeapError(ShmchanError):
+    """
+    The file in which delayed messages wait cannot be used.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong.
+        step: what to do.
+    """
+
+    def __init__(self, path: str, reason: str, step: str) -> None:
+        self.path = path
+        self.reason = reason
+        self.step = step
+        super().__init__(f"delayed messages in {path}: {reason}; {step}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.reason, self.step)
+
+
+class HeapBlocked(HeapError):
+    """It cannot be used at the moment: its disk is full, or somebody holds it locked. Nothing was changed."""
 
 
 # --- what a process is started with

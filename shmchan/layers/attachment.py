@@ -189,6 +189,14 @@ class Attachment(Exchange, BaseChannelLayer):
         return cls(name, mode="examine")
 
     @classmethod
+    def attach_left_over(cls, name: str) -> Self | None:
+        """Attach to a segment that killed processes left behind, to settle it; None if there is none, or somebody lives in it."""
+        path = instance.segment_path(instance.base_folder(), names.check_group(name))
+        if not path.exists() or lib.shmc_count_live(os.fsencode(path)) > 0:
+            return None
+        return cls(name, mode="attach")
+
+    @classmethod
     def create(cls, name: str, **options: Any) -> Self:
         """
         Make a new segment, in place of one that a killed run left behind.

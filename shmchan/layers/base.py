@@ -21,8 +21,9 @@ Item = tuple[Literal["channel", "group"], str, bytes]
 
 POLICIES: tuple[Policy, ...] = ("notify", "drop", "redeliver", "dead_letter")
 FRONT_CHANNELS = frozenset(["http.request", "http.disconnect", "websocket.connect", "websocket.receive", "websocket.disconnect"])
-NEVER_EXPIRING = frozenset(["asgi.delay"])
+DELAY_CHANNEL = "asgi.delay"
 DEAD_CHANNEL = "shmchan.dead"
+NEVER_EXPIRING = frozenset([DELAY_CHANNEL, DEAD_CHANNEL])
 OWED_SECONDS = 2.0  # how long a parked outbox is tried again
 MAX_REDELIVERIES = 3
 HTTP_SESSION_SECONDS = 600.0  # that a session of a request is kept, whose end no worker may hear of

@@ -13,6 +13,8 @@ DEFAULT_CAPACITY = 100
 DEFAULT_LOCAL_CAPACITY = 100_000
 BODY = "http.request.body?"
 BODY_CAPACITY = 16  # pieces of an upload, of up to 256 KiB each: 100 of them would let a few uploads fill the segment
+DELAY = "asgi.delay"
+DELAY_CAPACITY = 10_000  # what waits for a fraction of a second: for the disk
 _REMEMBERED = 10_000
 
 
@@ -43,14 +45,16 @@ class Capacities:
 
         Args:
             channel: a channel's name; one that ends in ``!`` is the queue of all its virtual channels, which is as long as
-                the first pattern that matches it says, else 100,000. Of what is left of a request's body 16 pieces wait, unless
-                a pattern says otherwise.
+                the first pattern that matches it says, else 100,000. Of what is left of a request's body 16 pieces wait, and
+                10,000 messages for the delay process, unless a pattern says otherwise.
         """
         known = self._known.get(channel)
         if known is None:
             known = DEFAULT_LOCAL_CAPACITY if channel.endswith("!") else self.default
             if channel.startswith(BODY):
                 known = min(known, BODY_CAPACITY)
+            elif channel == DELAY:
+                known = max(known, DELAY_CAPACITY)
             for pattern, number in self.patterns:
                 if pattern.match(channel):
                     known = number

@@ -129,8 +129,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
         ready = asyncio.Event()
         ring = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, ready.set)
-        with self._lock:
-            self._wakers.add(ring)
+        self.add_waker(ring)
         try:
             while True:
                 ready.clear()
@@ -144,8 +143,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
                 else:
                     await _wait_at_most(ready, due - time.monotonic())
         finally:
-            with self._lock:
-                self._wakers.discard(ring)
+            self.discard_waker(ring)
 
     def new_channel(self, pattern: str) -> str:
         return names.check_pattern(pattern) + secrets.token_hex(10)
@@ -291,7 +289,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._check_open()
             self._sessions.pop(reply_channel, None)
 
-    # --- fronts
+    # --- fronts, and whoever else waits in a loop of its own
+
+    def add_waker(self, ring: Callable[[], object]) -> None:
+        """Have this called, from whatever thread sends, with every message; it must not call the layer."""
+        with self._lock:
+            self._wakers.add(ring)
+
+    def discard_waker(self, ring: Callable[[], object]) -> None:
+        """Have it called no more."""
+        with self._lock:
+            self._wakers.discard(ring)
 
     def open_port(self) -> MemoryPort:
         with self._lock:

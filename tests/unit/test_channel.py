@@ -91,7 +91,7 @@ def test_block_waits_for_room(layer: InMemoryChannelLayer, pending: Pending) -> 
 
 
 def test_block_gives_up_when_the_message_would_have_expired() -> None:
-    with InMemoryChannelLayer(capacity=1, expiry=0.05) as layer:
+    with InMemoryChannelLayer(channel_capacity={"asgi.delay": 1}, expiry=0.05) as layer:
         layer.declare_parallel("asgi.delay")
         layer.send("asgi.delay", {})  # never expires, so that there will be no room
         with pytest.raises(ChannelFull):
