@@ -1,0 +1,9 @@
+"""The project as a WSGI application, static files included."""
+
+import os
+
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shelf.settings")
+application = StaticFilesHandler(get_wsgi_application())
