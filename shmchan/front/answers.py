@@ -15,6 +15,8 @@ from shmchan.protocol.websocket import frame_bytes, frame_text, is_sendable_code
 
 WEBSOCKET_KEYS = frozenset(("accept", "text", "bytes", "close", "reason", "subprotocol", "headers", "status", "content"))
 RESPONSE_KEYS = frozenset(("status", "headers", "content", "more_content", "closed_channel"))
+EVENT_KEYS = frozenset(("event", "data", "id", "retry", "comment"))
+"""Those of a server-sent event; see `shmchan.front.events`."""
 
 Problem = tuple[str, str]
 """``(counter, text)``: something in a message that is left out, to be counted and logged."""
@@ -56,12 +58,17 @@ class Answer:
         return self._prepared
 
 
-def read_answer(message: Mapping[str, Any]) -> Answer:
-    """What a message to a WebSocket says. Never raises: what is wrong in it is left out and told."""
+def read_answer(message: Mapping[str, Any], group: bool = False) -> Answer:
+    """
+    What a message to a WebSocket says. Never raises: what is wrong in it is left out and told.
+
+    Args:
+        group: whether it came through a group, where an event is meant for others.
+    """
     answer = Answer()
     problems = answer.problems
     for key in message:
-        if key not in WEBSOCKET_KEYS:
+        if key not in WEBSOCKET_KEYS and not (group and key in EVENT_KEYS):
             problems.append(("ignored.key", f"the key {key!r} means nothing to a WebSocket"))
     answer.accept = _value(message, "accept", bool, problems)
     text: str | None = _value(message, "text", str, problems)

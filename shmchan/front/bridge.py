@@ -16,6 +16,8 @@ from shmchan.front.answers import Answer, closed_channel, read_answer
 from shmchan.front.config import FrontConfig
 from shmchan.front.connection import Connection
 from shmchan.front.counters import Counters
+from shmchan.front.events import Event, read_event
+from shmchan.front.request import HTTPExchange
 from shmchan.front.session import WebSocketSession
 from shmchan.layers.base import BaseChannelLayer, GroupReceivers, Port
 
@@ -141,6 +143,7 @@ class Bridge:
     def _hand_out(self, receivers: list[str], message: dict[str, Any]) -> None:
         group = isinstance(receivers, GroupReceivers)
         shared: Answer | None = None
+        event: Event | None = None
         for channel in receivers:
             receiver = self._receivers.get(channel)
             if receiver is None:
@@ -155,10 +158,16 @@ class Bridge:
             try:
                 if group and isinstance(receiver, WebSocketSession) and receiver.open:
                     if shared is None:
-                        shared = read_answer(message)
+                        shared = read_answer(message, group=True)
                         for counter, text in shared.problems:
                             self.problem(counter, "a group", text)
                     receiver.deliver_shared(shared)
+                elif group and isinstance(receiver, HTTPExchange) and receiver.streams_events:
+                    if event is None:
+                        event = read_event(message, group=True)
+                        for counter, text in event.problems:
+                            self.problem(counter, "a group", text)
+                    receiver.deliver_event(event)
                 else:
                     receiver.deliver(message, group)
             except LayerError:

@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
         if not self._unpaid or self._blocked:
             return
         exchange = self._exchange
-        if isinstance(exchange, WebSocketSession) and exchange.holding and not self._lost:
+        if exchange is not None and exchange.holding and not self._lost:
             return
         credit = self.bridge.port.credit
         for reply_channel, count in self._unpaid.items():
@@ -213,13 +213,13 @@ class Connection(asyncio.Protocol):
     def shut_down(self) -> None:
         """The front stops: finish what runs, and begin nothing."""
         now = self._loop.time()
-        if isinstance(self._exchange, WebSocketSession):
+        if self._protocol is self.http:
+            self.http.shut_down(now)
+        if self._exchange is not None:
             try:
                 self._exchange.shut_down()
             except LayerError as error:
                 self.bridge.fail(error)
-        elif self._protocol is self.http:
-            self.http.shut_down(now)
         self.update(now)
 
     def abort(self) -> None:

@@ -23,6 +23,7 @@ NAMES = frozenset(
         "timeout.http",
         "timeout.handshake",
         "timeout.websocket",
+        "timeout.events",  # streams of events that have lasted long enough
         "timeout.receive",  # websocket.receive or a body's channel stayed full
         "timeout.write",  # a client that takes nothing
         "cut.buffered",  # a client for whom too much waits
@@ -37,6 +38,7 @@ NAMES = frozenset(
         "ignored.value",  # keys of the wrong kind
         "ignored.undecided",  # answers to a handshake that neither accept nor reject
         "ignored.both",  # text and bytes in one message
+        "bad.event",  # events that cannot be sent
         "bad.response",  # answers that cannot be sent
         "errors",  # bugs: set aside with a traceback
     )

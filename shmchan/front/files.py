@@ -36,12 +36,14 @@ class FileExchange:
     Attributes:
         waits: whether the client has not got all yet.
         stalled: False; its body is of no interest.
+        holding: False; nothing is sent to it.
         deadline: when the client will have taken nothing for too long.
     """
 
     __slots__ = ("_bridge", "_connection", "_file", "_pieces", "_request", "_socket", "_started", "deadline", "waits")
 
     stalled = False
+    holding = False
 
     def __init__(
         self, connection: "Connection", http: HTTPConnection, request: RequestReceived, place: Folder | SingleFile, now: float
@@ -75,6 +77,9 @@ class FileExchange:
 
     def body(self, event: BodyReceived, now: float) -> None:
         """Nobody asked for a body."""
+
+    def shut_down(self) -> None:
+        """The front stops; there is time to send the rest."""
 
     def abandoned(self) -> None:
         """The client left, or broke a rule so that it was answered already."""

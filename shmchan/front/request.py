@@ -10,9 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from shmchan.exceptions import ChannelFull, MessageTooLarge
-from shmchan.front.answers import ResponsePart, read_response
+from shmchan.front.answers import RESPONSE_KEYS, ResponsePart, read_response
+from shmchan.front.events import KEEP_ALIVE, Event, EventStream, is_event, is_event_stream, read_event, with_defaults
 from shmchan.protocol.http import BadResponse, BodyReceived, HTTPConnection, RequestReceived
-from shmchan.protocol.response import phrase
+from shmchan.protocol.response import check_headers, phrase
 
 if TYPE_CHECKING:
     from shmchan.front.connection import Connection
@@ -44,7 +45,9 @@ class HTTPExchange:
         "_bridge",
         "_closed_channel",
         "_connection",
+        "_events",
         "_head",
+        "_held",
         "_path",
         "_sent",
         "_stalled_since",
@@ -67,6 +70,8 @@ class HTTPExchange:
         self._sent = False
         self._backlog: deque[BodyReceived] = deque()
         self._stalled_since = 0.0
+        self._held: list[dict[str, Any]] = []
+        self._events: EventStream | None = None
         self.deadline: float | None = now + self._bridge.config.http_timeout
         self.reply_channel = self._bridge.port.new_reply_channel("http")
         message: dict[str, Any] = {
@@ -118,10 +123,32 @@ class HTTPExchange:
         """Whether the application owes something to the client."""
         return self._state is not DONE
 
+    @property
+    def holding(self) -> bool:
+        """Whether messages of groups wait for the response to begin."""
+        return bool(self._held)
+
+    @property
+    def streams_events(self) -> bool:
+        """Whether its response is a stream of events that has begun."""
+        return self._events is not None and self._state is STREAMING
+
     # From the application ---------------------------------------------------------------------------------------------------
 
-    def deliver(self, message: dict[str, Any], _group: bool) -> None:
+    def deliver(self, message: dict[str, Any], group: bool) -> None:
         """Take one message that was sent to the reply channel."""
+        if group and self._state is WAITING and message.get("status") is None:
+            self._held.append(message)  # its consumer joined the group at once, its response goes out when it is over
+            return
+        if self.streams_events and (group or (message and RESPONSE_KEYS.isdisjoint(message)) or is_event(message)):
+            event = read_event(message, group)
+            for counter, text in event.problems:
+                self._bridge.problem(counter, self._where(), text)
+            self.deliver_event(event)
+            return
+        if group and RESPONSE_KEYS.isdisjoint(message):
+            self._bridge.problem("ignored.key", self._where(), "a message of a group has nothing for a response, it is left out")
+            return
         http = self._connection.http
         try:
             part = read_response(message)
@@ -140,12 +167,37 @@ class HTTPExchange:
     def _begin(self, http: HTTPConnection, part: ResponsePart) -> None:
         if part.status is None:
             raise BadResponse("its first message has no status")
-        http.send_response(part.status, part.headers, part.content, part.more_content, now=self._bridge.now())
+        now = self._bridge.now()
+        headers = part.headers
+        if part.more_content and is_event_stream(checked := check_headers(headers)):
+            headers = with_defaults(checked)
+            config = self._bridge.config
+            limit = config.websocket_timeout
+            ends_at = self._started + (self._bridge.layer.group_expiry if limit is None else limit)
+            self._events = EventStream(now, config.ping_interval, ends_at)
+        http.send_response(part.status, headers, part.content, part.more_content, now=now)
         self._bridge.counters.add("sent")
-        self.deadline = None
+        self.deadline = None if self._events is None else self._events.next_deadline()
         self._move("begun")
-        if not part.more_content:
+        if self._events is not None and self._head.method == "HEAD":
+            http.send_body(b"", now=now)
             self._finish(http, whole=True)
+        elif not part.more_content:
+            self._finish(http, whole=True)
+        held, self._held = self._held, []
+        for message in held:
+            if self._state is STREAMING:
+                self.deliver(message, True)
+            else:
+                self._bridge.counters.add("dropped.gone")
+
+    def deliver_event(self, event: Event) -> None:
+        """Send one event on a stream that has begun; there may be nothing in it for us."""
+        if event.content and self._events is not None:
+            now = self._bridge.now()
+            self._connection.http.send_body(event.content, True, now=now)
+            self._events.sent(now)
+            self._bridge.counters.add("sent")
 
     def _go_on(self, http: HTTPConnection, part: ResponsePart) -> None:
         if part.status is not None:
@@ -193,6 +245,11 @@ class HTTPExchange:
         self._connection.update(now)
         return True
 
+    def shut_down(self) -> None:
+        """The front stops. A stream of events would have no end; its client comes back by itself."""
+        if self.streams_events:
+            self._end_events()
+
     def abandoned(self) -> None:
         """The client left, or broke a rule so that it was answered already."""
         if self._state is not DONE:
@@ -204,12 +261,32 @@ class HTTPExchange:
         """Nobody answered in time."""
         if self.deadline is None or now < self.deadline:
             return
+        if self._events is not None:
+            self._care_for_events(self._events, now)
+            return
         self.deadline = None
         logger.warning("no answer to %s within %g s: 503", self._where(), self._bridge.config.http_timeout)
         self._bridge.counters.add("timeout.http")
         self._refuse(self._connection.http, 503)
 
     # ------------------------------------------------------------------------------------------------------------------------
+
+    def _care_for_events(self, events: EventStream, now: float) -> None:
+        """The stream was silent for a while, or is old."""
+        if events.is_old(now):
+            self._bridge.counters.add("timeout.events")
+            self._end_events()
+            return
+        if events.is_silent(now):
+            self._connection.http.send_body(KEEP_ALIVE, True, now=now)
+            events.sent(now)
+        self.deadline = events.next_deadline()
+
+    def _end_events(self) -> None:
+        """A good end; the application may not have come to its own."""
+        http = self._connection.http
+        http.send_body(b"", now=self._bridge.now())
+        self._finish(http, whole=False)
 
     def _send_body(self, event: BodyReceived) -> bool:
         assert self._body_channel is not None
@@ -253,6 +330,10 @@ class HTTPExchange:
         self.deadline = None
         bridge = self._bridge
         bridge.forget(self.reply_channel)
+        if self._held:
+            bridge.counters.add("dropped.gone", len(self._held))
+            self._held.clear()
+            bridge.touch(self._connection)  # their credit
         if self._body_open and self._body_channel is not None:
             self._body_open = False
             bridge.tell_closed(self._body_channel)

@@ -186,7 +186,7 @@ class WebSocketSession:
         if self._state is OVER or self._state is CLOSING:
             self._bridge.counters.add("dropped.gone")
             return
-        answer = read_answer(message)
+        answer = read_answer(message, group=True)
         if self._state is WAITING:
             self._decide(answer)
         else:
