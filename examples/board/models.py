@@ -22,10 +22,10 @@ COLUMNS = ("todo", "doing", "done")
 COLOURS = ("sand", "rose", "mint", "sky")
 GAP = 1024.0  # between the places of two cards, so that others fit in between
 WELCOME = (
-    ("todo", "Drag me to another column", "Every window that shows this board moves me, too.", False),
-    ("todo", "Write a card", "The plus in each column starts one.", False),
-    ("doing", "Only admins see this one", "Ada is one. When she unlocks it, it appears for the others.", True),
-    ("done", "Open a second window", "Choose somebody else there.", False),
+    ("todo", "sky", "Drag me to another column", "Every window that shows this board moves me, too.", False),
+    ("todo", "sand", "Write a card", "The plus in each column starts one.", False),
+    ("doing", "rose", "Only admins see this one", "Ada is one. When she shows it to all, it appears for the others.", True),
+    ("done", "mint", "Open a second window", "Choose somebody else there.", False),
 )
 
 
@@ -105,8 +105,10 @@ def make_tables() -> None:
             return
         Base.metadata.create_all(connection)
         with Session(connection) as session:  # not attached: nobody sees the board yet
-            for number, (column, title, note, secret) in enumerate(WELCOME, 1):
-                session.add(Card(title=title, column=column, note=note, admin_only=secret, place=number * GAP, author="shmchan"))
+            for number, (column, colour, title, note, secret) in enumerate(WELCOME, 1):
+                card = Card(title=title, column=column, colour=colour, note=note, admin_only=secret, author="shmchan")
+                card.place = number * GAP
+                session.add(card)
             session.commit()
 
 
