@@ -181,10 +181,11 @@ static void check_groups(struct shmc *s, struct report *r) {
         if (!at->used)
             continue;
         groups++;
-        uint32_t count = 0;
+        uint32_t count = 0, steps = 0;
         EXPECT(at->branch_head, "group %u is empty", g);
         for (uint32_t b = at->branch_head; b && !r->bad; b = branch_at(s, b)->next) {
             uint32_t n = 0, before = 0;
+            EXPECT(++steps < s->sizes.branches, "group %u: endless list of branches", g);
             EXPECT(branch_at(s, b)->group == g && branch_at(s, b)->member_head, "branch %u of group %u", b,
                    g);
             for (uint32_t m = branch_at(s, b)->member_head; m && !r->bad;
