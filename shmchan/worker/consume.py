@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from enum import Enum
-from inspect import isawaitable, iscoroutine
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 from typing import Any, NamedTuple, TypeGuard
 
 from shmchan import names
@@ -41,6 +41,7 @@ from shmchan.worker.limits import Limits, Watch
 MAX_TRIES = 10  # of a message whose consumer raises ConsumeLater
 FIRST_BACKOFF = 0.05  # seconds, doubled with every try
 LONGEST_BACKOFF = 5.0
+PLAIN = (str, bytes, int, float, tuple, list, dict, set)  # what somebody may return who takes it for an answer
 log = logging.getLogger("shmchan.worker")
 
 
@@ -93,6 +94,7 @@ class Handler:
         self._denial = layer.encode({"close": True})
         self._closing = layer.encode({"close": 1011})
         self._failures = {outcome: self._failure(*answer) for outcome, answer in FAILURES.items()}
+        self._silent: set[int] = set()  # ids of consumers
 
     def backoff(self, attempts: int) -> float:
         """Seconds until a message comes again whose consumer raised ConsumeLater."""
@@ -273,6 +275,25 @@ class Handler:
             if iscoroutine(result):
                 result.close()
             raise TypeError(f"{describe(job.consumer)} returned {type(result).__name__!r}, which nobody awaits here; await it")
+        elif isgenerator(result) or isasyncgen(result):
+            raise TypeError(
+                f"{describe(job.consumer)} has a `yield` in it, so that nothing of it ran; return a StreamingResponse"
+            )
+        elif isinstance(result, PLAIN) and job.lease.channel in self._failures[Outcome.FAILED]:
+            self._warn_of_silence(result, job)
+
+    def _warn_of_silence(self, result: Any, job: Job) -> None:
+        """Say once of each consumer that its client waits, since what it returned goes nowhere."""
+        if id(job.consumer) in self._silent or not _is_channel(job.reply) or job.pending.answered(job.reply):
+            return
+        self._silent.add(id(job.consumer))
+        log.warning(
+            "%s returned a %s on %s and sent its client nothing; what is returned is ignored, unless it is a "
+            "shmchan.http.Response: return one, or send to message.reply_channel (this is said once)",
+            describe(job.consumer),
+            type(result).__name__,
+            _where(job.message),
+        )
 
     # --- how it ended
 

@@ -371,6 +371,34 @@ def test_what_a_consumer_returns_is_ignored(bench: Bench, result: object, errors
     assert errors.records == []
 
 
+def test_what_is_returned_instead_of_an_answer_is_said_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def nonsense(message: Message) -> tuple[int, str]:
+        return 200, "hello"
+
+    def answered(message: Message) -> str:
+        message.reply_channel.send({"status": 200})
+        return "done"
+
+    handler = Handler(bench.layer, Router([route("http.request", nonsense, path="/n"), route("http.request", answered)]))
+    for path in ("/n", "/n", "/a"):
+        bench.layer.send("http.request", {"reply_channel": REPLY, "path": path})
+        assert handler.handle(bench.lease("http.request")) is None
+    assert bench.replies() == [{"status": 200}]
+    (said,) = caplog.messages
+    assert "nonsense returned a tuple on http.request" in said
+    assert "return one, or send" in said
+
+
+def test_a_consumer_with_a_yield_in_it_is_told_that_it_never_ran(bench: Bench, errors: pytest.LogCaptureFixture) -> None:
+    def generator(message: Message) -> Iterator[None]:
+        message.reply_channel.send({"status": 200})
+        yield
+
+    bench.run(generator, "http.request")
+    assert [reply["status"] for reply in bench.replies()] == [500]
+    assert "nothing of it ran" in errors.text
+
+
 def test_a_returned_response_is_sent(bench: Bench) -> None:
     bench.run(lambda message: Response("hello", 201, [("a", "b")]), "http.request")
     assert bench.replies() == [{"status": 201, "headers": [[b"a", b"b"]], "content": b"hello", "more_content": False}]
