@@ -52,7 +52,7 @@ def commands() -> dict[str, list[str]]:
     """How each server is started; ``{port}`` stands for its port and ``{name}`` for a name that nobody else has."""
     run = ["-m", "shmchan.cli", "run", ECHO, "--workers", str(WORKERS), "--bind", "127.0.0.1:{port}", "--name", "{name}"]
     uvicorn = ["-m", "uvicorn", "shmchan.bench.asgi_echo:app", "--port", "{port}", "--log-level", "warning"]
-    return {SELF: [*run, "--no-access-log", "--log-level", "warning"], "uvicorn": uvicorn}
+    return {SELF: [*run, "--no-access-log", "--log-level", "warning", "--no-delay"], "uvicorn": uvicorn}
 
 
 def missing(name: str) -> str | None:

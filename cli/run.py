@@ -7,6 +7,7 @@ Owns what a person types and sees. Everything that happens in between is `shmcha
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,6 +56,7 @@ RUN_OPTIONS = (
     "threads",
     "async_limit",
     "user_loader",
+    "delay_db",
     "app_dir",
 )
 """Those whose name is that of the field of `RunOptions`."""
@@ -95,6 +97,12 @@ def available_cores() -> int:
 @option("--js-path", metavar="URL", help="Serve shmchan.js there, like /shmchan.js.  [default: nowhere]")
 @option("--access-log/--no-access-log", default=True, help="Log every request and WebSocket.")
 @option("--graceful-timeout", type=SECONDS, default=10.0, help="Seconds that stopping may take.")
+@option(
+    "--delay-db",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where delayed messages wait.  [default: $XDG_STATE_HOME/shmchan/NAME/delay.db, of root below /var/lib]",
+)
+@option("--no-delay", is_flag=True, help="No process for delayed messages.")
 @option("--nothreading", is_flag=True, help="One worker with one thread.")
 @option("--debug", is_flag=True, help="Everything in this one process, in memory; breakpoint() works in consumers.")
 @consumer_options
@@ -133,6 +141,7 @@ def run(context: click.Context, /, app: str, log_level: str, nothreading: bool, 
             only=tuple(given["only_channels"]),
             exclude=tuple(given["exclude_channels"]),
             debug=debug,
+            delay=not given["no_delay"],
             **{name: given[name] for name in RUN_OPTIONS},
         )
     except ValueError as error:

@@ -11,6 +11,14 @@ from tests.servers import Server, StartServer
 pytest_plugins = ["shmchan.pytest_plugin"]  # also where shmchan is not installed, so that nothing names it to pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No run of a test keeps its delayed messages where those of this machine's user are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on. Who can, binds port 0 instead and reads what the kernel chose."""

@@ -143,7 +143,7 @@ class Server:
             self.process = subprocess.Popen(
                 command(*arguments),
                 cwd=folder,
-                env=environment(NOTES=str(self.notes), **(env or {})),
+                env=environment(NOTES=str(self.notes), XDG_STATE_HOME=str(folder / "state"), **(env or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

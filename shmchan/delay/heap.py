@@ -102,7 +102,9 @@ class Heap:
                 self._own(path)
             if read_only and path is not None and not path.exists():
                 raise HeapError(str(path), "there is no such file", "name the one that `shmchan run` was given (--delay-db)")
-            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=BUSY_SECONDS)
+            self._db = sqlite3.connect(
+                ":memory:" if path is None else path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+            )
         except (OSError, sqlite3.Error) as error:
             self._release()
             raise HeapError(str(path), f"it cannot be opened ({error})", "choose another place (--delay-db PATH)") from error

@@ -1,38 +1,26 @@
 """
 The delay process from its first to its last moment, and the same for a moment in others.
 
-Owns where the heap is by default, the signals, and the order of owning: the heap's lock first, then the dead are reaped, so that
-the predecessor's messages are all back before the first one is taken. The supervisor forks `run_delay`; it runs `settle` itself
-before and after a run.
+Owns the signals, and the order of owning: the heap's lock first, then the dead are reaped, so that the predecessor's messages are
+all back before the first one is taken. The supervisor forks `run_delay`; it runs `settle` itself before and after a run.
 """
 
 import logging
-import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from shmchan.delay.heap import Heap
 from shmchan.delay.service import Service
-from shmchan.exceptions import HeapBlocked, ShmchanError
+from shmchan.exceptions import HeapError, ShmchanError
 from shmchan.layers.delay_port import MemoryDelayPort, ShmDelayPort
 from shmchan.layers.memory import InMemoryChannelLayer
 from shmchan.layers.shm import ShmChannelLayer
 
 log = logging.getLogger("shmchan.delay")
-
-
-def default_path(name: str) -> Path:
-    """Where the heap of an instance is: a place that outlives a reboot."""
-    state = os.environ.get("XDG_STATE_HOME")
-    if state:
-        folder = Path(state) / "shmchan"
-    elif os.getuid() == 0:
-        folder = Path("/var/lib/shmchan")
-    else:
-        folder = Path.home() / ".local" / "state" / "shmchan"
-    return folder / name / "delay.db"
 
 
 def run_delay(layer: ShmChannelLayer, path: Path, ready: Callable[[], object] | None = None) -> int:
@@ -68,11 +56,29 @@ def run_delay(layer: ShmChannelLayer, path: Path, ready: Callable[[], object] | 
     return 0
 
 
-def service_in_memory(layer: InMemoryChannelLayer, path: Path | None) -> Service:
-    """The delay process as a part of this one, for `run --debug`; None as path: what waits ends with it."""
-    service = Service(Heap(path), MemoryDelayPort(layer))
-    service.start()
-    return service
+@contextmanager
+def delay_in_memory(layer: InMemoryChannelLayer, path: Path | None) -> Iterator[None]:
+    """A thread that is the delay process, for `run --debug`; None as path: what waits ends with it."""
+    with Heap(path) as heap:
+        port = MemoryDelayPort(layer)
+        service = Service(heap, port)
+        service.start()
+        thread = threading.Thread(target=_run_logged, args=(service,), name="delay", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            service.stop()
+            thread.join()
+            service.close()
+            port.close()
+
+
+def _run_logged(service: Service) -> None:
+    try:
+        service.run()
+    except ShmchanError as error:
+        log.error("delayed messages go out no more: %s", error)
 
 
 def settle(layer: ShmChannelLayer, path: Path) -> None:
@@ -94,14 +100,19 @@ def settle(layer: ShmChannelLayer, path: Path) -> None:
 
 
 def settle_left_over(name: str, path: Path) -> None:
-    """Settle the segment that a killed run left behind, if there is one; then it may be replaced."""
+    """
+    Settle the segment that a killed run left behind, if there is one; then it may be replaced.
+
+    Raises:
+        HeapError: the heap cannot be used; the segment is still there.
+    """
     try:
         layer = ShmChannelLayer.attach_left_over(name)
         if layer is None:
             return
         with layer:
             settle(layer, path)
-    except HeapBlocked:
+    except HeapError:
         raise
     except ShmchanError as error:
         log.warning("what a killed run of %s had not stored of delayed messages is lost: %s", name, error)

@@ -48,6 +48,11 @@ def segment_path(folder: Path, name: str) -> Path:
     return folder / name / SEGMENT
 
 
+def is_left_over(name: str) -> bool:
+    """Whether there is a segment of this name; who made it may be dead."""
+    return segment_path(base_folder(), name).exists()
+
+
 @contextlib.contextmanager
 def changing(folder: Path, name: str) -> Iterator[None]:
     """Hold the lock under which this name is made, attached to and left."""

@@ -1,9 +1,9 @@
 """
 One run of an application in one process, for debugging it.
 
-Owns the thread of the front, and the order in which the two end. Consumers run in the main thread with the terminal's stdin, so
-that breakpoint() works in them; messages go through an `InMemoryChannelLayer`. No consumer's time is limited. There is no
-supervisor: what ends this process ends the run.
+Owns the threads of the front and of delayed messages, and the order in which they end. Consumers run in the main thread with the
+terminal's stdin, so that breakpoint() works in them; messages go through an `InMemoryChannelLayer`. No consumer's time is
+limited. There is no supervisor: what ends this process ends the run.
 """
 
 import logging
@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import FrameType
 
 from shmchan.layers.base import FRONT_CHANNELS
@@ -36,13 +37,15 @@ def serve_in_one_process(options: RunOptions, started: Callable[[Started], None]
     Raises:
         ShmchanError: it cannot start.
     """
+    from shmchan.delay.process import delay_in_memory
     from shmchan.front.server import Front
     from shmchan.worker import run_worker
 
     router = load(options)
     given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
     layer = InMemoryChannelLayer(options.name, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
-    with layer, Listeners(options.binds, options.unix) as listeners:
+    delay = delay_in_memory(layer, options.delay_db) if options.delay else nullcontext()
+    with layer, delay, Listeners(options.binds, options.unix) as listeners:
         front = Front(layer, [listener.dup() for listener in listeners.sockets], options.front)  # it closes those it was given
         urls = listeners.urls
         codes: list[int] = []

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shmchan.delay.place import default_path
 from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
 from shmchan.layers.attachment import MAX_MESSAGE_SIZE
 from shmchan.layers.base import FRONT_CHANNELS
+from shmchan.layers.instance import is_left_over
 from shmchan.layers.shm import ShmChannelLayer
 from shmchan.routing import Router
 from shmchan.supervisor.child import Ready, Role
@@ -49,6 +51,8 @@ class RunOptions:
         async_limit: `async def` consumers that each worker runs at once.
         only, exclude: globs; the channels that the workers take messages of.
         user_loader: ``module:function``, for `shmchan.auth.set_user_loader`.
+        delay: whether there is a delay process.
+        delay_db: its heap; None is `shmchan.delay.process.default_path`, with ``debug`` memory.
         app_dir: folder from which the application is imported.
         debug: whether all of it runs in one process.
         front: the front's own options.
@@ -68,6 +72,8 @@ class RunOptions:
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     user_loader: str | None = None
+    delay: bool = True
+    delay_db: Path | None = None
     app_dir: str = "."
     debug: bool = False
     front: FrontConfig = field(default_factory=FrontConfig)
@@ -100,6 +106,11 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
     # A WebSocket message has company in the layer's: its path and its keys.
     if options.front.ws_max_size + ENVELOPE > MAX_MESSAGE_SIZE:
         given["max_message_size"] = options.front.ws_max_size + ENVELOPE
+    heap = delay_heap(options)
+    if heap is not None and is_left_over(options.name):
+        from shmchan.delay.process import settle_left_over
+
+        settle_left_over(options.name, heap)
     try:
         layer = ShmChannelLayer.create(options.name, **{key: value for key, value in given.items() if value is not None})
     except (OSError, TypeError, ValueError) as error:
@@ -116,6 +127,10 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
                 stopping=listeners.remove,  # from now on clients are refused; in our backlog they would wait for nobody
             )
             code = supervisor.run()
+            if heap is not None:
+                from shmchan.delay.process import settle_rest
+
+                settle_rest(layer, heap)
     finally:
         layer.reap()  # of those that were killed at the end; the last to leave then finds nobody and removes the segment
         layer.close()
@@ -123,13 +138,15 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
 
 
 def roles(options: RunOptions, listeners: Listeners) -> list[Role]:
-    """The children of a run: one front, then the workers, numbered from 1."""
+    """The children of a run: one front, the delay process, then the workers, numbered from 1."""
 
     def worker_role(number: int) -> Role:
         return Role(f"worker {number}", lambda ready: worker_main(options, listeners, ready))
 
+    heap = delay_heap(options)
+    delay = [] if heap is None else [Role("delay", lambda ready: delay_main(options, heap, listeners, ready), is_front=True)]
     front = Role("front", lambda ready: front_main(options, listeners.sockets, ready), is_front=True)
-    return [front, *(worker_role(number) for number in range(1, options.workers + 1))]
+    return [front, *delay, *(worker_role(number) for number in range(1, options.workers + 1))]
 
 
 def front_main(options: RunOptions, sockets: list[socket.socket], ready: Ready) -> int:
@@ -138,6 +155,22 @@ def front_main(options: RunOptions, sockets: list[socket.socket], ready: Ready) 
 
     with ShmChannelLayer.attach(options.name) as layer:
         return run_front(layer, sockets, options.front, ready=ready)
+
+
+def delay_heap(options: RunOptions) -> Path | None:
+    """Where the delay process keeps what waits; None if there is none."""
+    if not options.delay:
+        return None
+    return (options.delay_db or default_path(options.name)).absolute()
+
+
+def delay_main(options: RunOptions, heap: Path, listeners: Listeners, ready: Ready) -> int:
+    """The delay process. It stops before the workers: what they still send later waits in the segment, for `settle_rest`."""
+    from shmchan.delay.process import run_delay
+
+    listeners.close()
+    with ShmChannelLayer.attach(options.name) as layer:
+        return run_delay(layer, heap, ready)
 
 
 def worker_main(options: RunOptions, listeners: Listeners, ready: Ready) -> int:

@@ -65,7 +65,9 @@ class LiveServer:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._log = stack.enter_context(tempfile.NamedTemporaryFile(prefix="shmchan-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="shmchan-"))
             command = [sys.executable, "-m", "shmchan", "run", self.app, "--name", self.name, "--bind", "127.0.0.1:0"]
+            command += ["--delay-db", f"{folder}/delay.db"]
             command += ["--workers", str(self.workers), "--memory", "32MiB", "--app-dir", str(self.app_dir), *self.options]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
             stack.callback(self._stop)
