@@ -5,17 +5,14 @@ import http.client
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers import ROOT, WATCHDOG, Server, StartServer, environment
-
-PROJECTS = ROOT / "tests" / "projects"
+from tests.servers import WATCHDOG, Server, StartServer
+from tests.shelf import PROJECTS, django, migrate
 
 
 class Client:
@@ -166,22 +163,8 @@ def test_a_response_that_fails_half_way_is_seen_to_be_cut_off(client: Client, ja
 @pytest.fixture(scope="module")
 def shelf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
-    django(folder, "migrate", "--verbosity", "0")
+    migrate(folder)
     return folder
-
-
-def django(folder: Path, *arguments: str, **changes: str) -> str:
-    """Run django-admin for the project; returns what it printed."""
-    changes |= {"SHELF_FOLDER": str(folder), "DJANGO_SETTINGS_MODULE": "shelf.settings", "PYTHONPATH": str(PROJECTS)}
-    done = subprocess.run(
-        [sys.executable, "-m", "django", *arguments],
-        env={**environment(), **changes},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def ran(said: str) -> int:
