@@ -1,4 +1,4 @@
-// The types of shmchan.js and shmchan.mjs. What things mean is in docs/browser.md.
+// The types of shmchan.js; those of shmchan.mjs are in shmchan.d.mts. What things mean is in docs/browser.md.
 
 export as namespace shmchan;
 
@@ -84,9 +84,3 @@ export class WebSocketBridge {
   stream<Action = any>(name: string): { send(action: Action): boolean };
   close(code?: number, reason?: string): void;
 }
-
-declare const shmchan: {
-  ReconnectingSocket: typeof ReconnectingSocket;
-  WebSocketBridge: typeof WebSocketBridge;
-};
-export default shmchan;
