@@ -201,11 +201,7 @@ class _Answer:
     def _send_nothing(self) -> None:
         if not self.status:
             raise RuntimeError("the application did not call start_response")
-        if self.message["method"] == "HEAD" and self._length() is None:
-            self._send(b"")  # as a stream, of which the front does not say that its length is 0
-            self.stream.end()
-        else:
-            self._send_whole(b"")
+        self._send_whole(b"")
 
     def _check_body(self) -> None:
         """

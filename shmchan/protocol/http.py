@@ -264,7 +264,7 @@ class HTTPConnection:
         self._out_left = None
         if self._silent:
             if length is None and not more_content and head.method == "HEAD" and status not in (204, 304):
-                length = len(content)
+                length = len(content) or None  # none at all is left out here, as most applications do: no length, rather than 0
             if length is not None and status != 204:
                 kept.append((b"content-length", b"%d" % length))
         elif not more_content:

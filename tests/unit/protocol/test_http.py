@@ -347,6 +347,7 @@ HEAD_ = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
         (GET, 200, [(b"Connection", b"close")], b"", False, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
         (HEAD_, 200, [], b"abc", False, b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"),
         (HEAD_, 200, [(b"content-length", b"77")], b"", False, b"HTTP/1.1 200 OK\r\ncontent-length: 77\r\n\r\n"),
+        (HEAD_, 200, [], b"", False, b"HTTP/1.1 200 OK\r\n\r\n"),
         (HEAD_, 200, [], b"abc", True, b"HTTP/1.1 200 OK\r\n\r\n"),
         (OLD, 200, [], b"abc", False, b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc"),
         (OLD, 200, [], b"abc", True, b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nabc"),
