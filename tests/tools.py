@@ -8,6 +8,7 @@ import pytest
 PACKAGES = {
     "gcc": "gcc",
     "spin": "spin",
+    "ip": "iproute2",
     "clang": "clang libclang-rt-dev (as scripts/find-checkers does)",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
     "qemu-aarch64": "qemu-user",
