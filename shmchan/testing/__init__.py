@@ -4,12 +4,13 @@ from shmchan.testing.cases import ChannelLiveServerTestCase, ChannelTestCase
 from shmchan.testing.client import Client
 from shmchan.testing.layers import apply_routes, own_layer
 from shmchan.testing.live import LiveServer
-from shmchan.testing.websocket import WSClient
+from shmchan.testing.websocket import HttpClient, WSClient
 
 __all__ = [
     "ChannelLiveServerTestCase",
     "ChannelTestCase",
     "Client",
+    "HttpClient",
     "LiveServer",
     "WSClient",
     "apply_routes",

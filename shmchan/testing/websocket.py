@@ -32,6 +32,7 @@ class WSClient(Client):
         self._headers: dict[str, str] = {}
         self._cookies: dict[str, str] = {}
         self._session: SessionStore | None = None
+        self._early: dict[str, Any] | None = None  # a frame that came with the acceptance
 
     # --- the handshake
 
@@ -99,7 +100,10 @@ class WSClient(Client):
 
         Raises:
             ValueError: content has an ``order``, and this client is ordered.
+            TypeError: content is no dict.
         """
+        if not isinstance(content, dict):
+            raise TypeError(f"content is a dict of further keys, not {content!r}; a path is given as path={content!r}")
         path, _, query = path.partition("?")
         message: dict[str, Any] = {"reply_channel": self.reply_channel, "path": path}
         if to == "websocket.connect":
@@ -122,7 +126,7 @@ class WSClient(Client):
         """
         The next answer: its ``text``, decoded if ``json``; the whole message if it has none; None if there is no answer.
         """
-        content = super().receive()
+        content, self._early = (self._early, None) if self._early is not None else (super().receive(), None)
         if not isinstance(content, dict) or not isinstance(content.get("text"), str):
             return content
         return _loads(content["text"]) if json else content["text"]
@@ -132,7 +136,8 @@ class WSClient(Client):
         Consume the next message of a channel; see `Client.consume`.
 
         Args:
-            check_accept: whether a connection that is not accepted is an error; `receive` gives no acceptance then.
+            check_accept: whether a connection that is not accepted is an error; `receive` gives no acceptance then, but still the
+                frame that came with it, or was it.
 
         Raises:
             AssertionError: there was nothing to consume, or the connection was not accepted.
@@ -140,8 +145,12 @@ class WSClient(Client):
         result = super().consume(channel, fail_on_none=fail_on_none)
         if check_accept and channel == "websocket.connect":
             answer = super().receive()
-            if not isinstance(answer, dict) or answer.get("accept") is not True:
-                raise AssertionError(f"the connection was not accepted by {{'accept': True}}; the answer is {answer!r}")
+            if not isinstance(answer, dict) or not (answer.get("accept") or answer.get("text") or answer.get("bytes")):
+                raise AssertionError(
+                    f"the connection was not accepted, by {{'accept': True}} or a frame; the answer is {answer!r}"
+                )
+            rest = {key: value for key, value in answer.items() if key not in ("accept", "subprotocol", "headers")}
+            self._early = rest or None
         return result
 
     def send_and_consume(  # type: ignore[override]
@@ -156,6 +165,10 @@ class WSClient(Client):
         """Send a message and consume it; returns what the consumer returned."""
         self.send(channel, content, text, path)
         return self.consume(channel, fail_on_none=fail_on_none, check_accept=check_accept)
+
+
+HttpClient = WSClient
+"""Its name before Channels 1.1."""
 
 
 def _loads(text: str) -> Any:
