@@ -20,7 +20,8 @@ from shmchan.pending import current
 
 PIECE = 64 << 10  # bytes of one message
 WINDOW = 16  # messages that are under way to one client
-FIRST_WAIT, LONGEST_WAIT = 0.001, 0.05  # seconds between two looks whether there is room
+SMALL, SMALL_WINDOW = PIECE // 4, 64  # the same of messages up to this length, of which the front takes so many at once
+FIRST_WAIT, LONGEST_WAIT = 0.0002, 0.05  # seconds between two looks whether there is room
 
 
 class ResponseStream:
@@ -63,11 +64,12 @@ class ResponseStream:
 
     def _put(self, message: dict[str, Any]) -> None:
         payload = self._layer.encode({**message, "closed_channel": self._closed_channel})
+        window = WINDOW if len(payload) > SMALL else SMALL_WINDOW
         wait = 0.0
         while True:
             self._listen(wait)
             try:
-                taken = self._layer.send_encoded(self._reply_channel, payload, capacity=WINDOW)
+                taken = self._layer.send_encoded(self._reply_channel, payload, capacity=window)
             except ChannelFull:
                 wait = min(max(FIRST_WAIT, 2 * wait), LONGEST_WAIT)
                 continue

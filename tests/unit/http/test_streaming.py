@@ -10,7 +10,7 @@ import pytest
 from shmchan import route
 from shmchan.exceptions import RequestAborted
 from shmchan.http import StreamingResponse
-from shmchan.http.streaming import WINDOW, ResponseStream
+from shmchan.http.streaming import SMALL, SMALL_WINDOW, WINDOW, ResponseStream
 from shmchan.testing import Client, apply_routes
 
 from .harness import WATCHDOG, Exchange, content_of, headers_of
@@ -42,28 +42,29 @@ def wait_until_blocked(exchange: Exchange) -> None:
     pytest.fail("it never waited for room")
 
 
-def test_few_pieces_are_under_way_until_the_client_took_them() -> None:
+@pytest.mark.parametrize(("length", "window"), [(10, SMALL_WINDOW), (SMALL, WINDOW)])
+def test_few_pieces_are_under_way_until_the_client_took_them(length: int, window: int) -> None:
     exchange = Exchange()
     stream = ResponseStream(exchange.message)
     stream.begin(200, [])
 
     def send() -> None:
         for number in range(100):
-            stream.send(b"%d " % number)
+            stream.send(b"%d " % number + bytes(length))
         stream.end()
 
     thread, raised = in_a_thread(send)
     wait_until_blocked(exchange)
     batch = exchange.port.drain(1000)
-    assert len(batch) == WINDOW
+    assert len(batch) == window
     assert exchange.port.drain() == []  # drained is not taken: the client has not read it
     answers = [message for _, message in batch]
-    exchange.port.credit(exchange.reply_channel, WINDOW)
+    exchange.port.credit(exchange.reply_channel, len(batch))
     while answers[-1]["more_content"]:
         answers += exchange.answers()
     thread.join(WATCHDOG)
     assert raised == []
-    assert content_of(answers) == b"".join(b"%d " % number for number in range(100))
+    assert content_of(answers) == b"".join(b"%d " % number + bytes(length) for number in range(100))
 
 
 def test_who_waits_for_room_is_told_that_the_client_left() -> None:
