@@ -172,4 +172,7 @@ HttpClient = WSClient
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the answer {text!r:.200} is no JSON; read it with receive(json=False)") from error

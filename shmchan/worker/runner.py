@@ -23,6 +23,7 @@ from shmchan.worker.consume import Handler
 from shmchan.worker.limits import Limits
 from shmchan.worker.loop import LIMIT, ConsumerLoop
 from shmchan.worker.owed import MAX_PARKED, RETRY_SECONDS, Owed
+from shmchan.worker.stuck import StuckWatch
 
 IDLE_SECONDS = 0.2  # the longest that a stop asked for by another thread goes unseen
 log = logging.getLogger("shmchan.worker")
@@ -114,6 +115,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._limits = Limits() if limited else None
         self._loop = ConsumerLoop(layer, self._fail, async_limit)
+        self._stuck = StuckWatch()
 
     def run(self, threads: int = 1) -> None:
         """
@@ -122,6 +124,12 @@ class Worker:
         Raises:
             ShmchanError: the layer failed, in any of them.
         """
+        with self._stuck if self._limits is not None else nullcontext():
+            self._run(threads)
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, threads: int) -> None:
         self._max_parked = max(1, MAX_PARKED // threads)
         others = [threading.Thread(target=self._run_other, name=f"worker-{number}") for number in range(2, threads + 1)]
         for thread in others:
@@ -133,8 +141,6 @@ class Worker:
             for thread in others:
                 thread.join()
             self._loop.close()
-        if self._failure is not None:
-            raise self._failure
 
     def _run_other(self) -> None:
         try:
@@ -152,6 +158,7 @@ class Worker:
         layer, channels, asked = self.layer, self.channels, self._asked
         handle = Handler(layer, self.router, self._loop.spawn, self._limits).handle
         owed = Owed(layer)
+        hand = self._stuck.hand()
         worker_ready.send(Worker)
         while not self.stopping and not (asked is not None and asked()):
             if owed:
@@ -159,7 +166,7 @@ class Worker:
                 if len(owed) >= self._max_parked:
                     time.sleep(RETRY_SECONDS)
                     continue
-            lease = layer.lease(channels, RETRY_SECONDS if owed else IDLE_SECONDS)
+            hand.lease = lease = layer.lease(channels, RETRY_SECONDS if owed else IDLE_SECONDS)
             if lease is not None:
                 parked = handle(lease)
                 if parked is not None:

@@ -191,6 +191,14 @@ def test_a_websocket_connects_talks_json_and_leaves() -> None:
     client.send_and_consume("websocket.disconnect", path="/chat")
 
 
+@apply_routes(CHAT)
+def test_an_answer_that_is_no_json_says_how_to_read_it() -> None:
+    client = WSClient()
+    client.send_and_consume("websocket.receive", path="/chat", text="hello")
+    with pytest.raises(ValueError, match=r"'HELLO' is no JSON; read it with receive\(json=False\)"):
+        client.receive()
+
+
 def test_an_ordered_client_numbers_its_messages() -> None:
     orders: list[Any] = []
 
