@@ -78,8 +78,11 @@ MODULE = """<!DOCTYPE html><title>module</title><p>module</p><script type="modul
 import "/shmchan.js";
 const before = globalThis.shmchan;
 const module = await import("/shmchan.mjs?v=1");
+const exports = {};
+new Function("module", "exports", await (await fetch("/shmchan.js")).text())({exports}, exports);
+const required = Object.keys(exports).sort();
 document.body.dataset.result = [
-  typeof before.WebSocketBridge, module.WebSocketBridge === shmchan.WebSocketBridge, module.default === shmchan,
+  typeof before.WebSocketBridge, module.WebSocketBridge === before.WebSocketBridge, module.default === before, required,
 ].join();
 </script>"""
 
@@ -98,7 +101,7 @@ window.begin = (url, options) => {
 window.heard = () => notes.filter(([what]) => what === "heard").map(([, action]) => action);
 window.states = () => notes.map(([what]) => what).filter((what) => what !== "heard");
 """
-OPTIONS = ("--workers", "1", "--static", "/page=page", "--js-path", "/shmchan.js")
+OPTIONS = ("--workers", "1", "--static", "/page=page", "--js-path", "/shmchan.js", "--ws-protocol", "chat.v2")
 
 
 class Site:
@@ -207,7 +210,7 @@ def test_messages_without_a_stream_go_to_the_one_who_listens(window: Window, sit
 def test_it_is_a_module_too(window: Window, site: Site) -> None:
     visit(window, site, "/page/module.html")
     window.wait_for("the module", "document.body.dataset.result")
-    assert window.run("return document.body.dataset.result") == "function,true,true"
+    assert window.run("return document.body.dataset.result") == "function,true,true,ReconnectingSocket,WebSocketBridge"
 
 
 def test_urls_are_relative_to_the_page(window: Window, site: Site) -> None:
@@ -215,6 +218,9 @@ def test_urls_are_relative_to_the_page(window: Window, site: Site) -> None:
     for url, where in (("/plain", "/plain"), ("../plain", "/plain"), (site.url + "/plain#x", "/plain"), (None, "/page/")):
         window.run("begin(arguments[0] ?? undefined)", url)
         assert window.run("return bridge.socket.url") == site.url.replace("http", "ws") + where
+    window.run("begin('/plain'); bridge.connect('/plain', ['chat.v1', 'chat.v2'])")
+    wait_for_state(window, "open")
+    assert window.run("return bridge.socket.protocol") == "chat.v2"
     window.run("let tries = 0; begin(() => { note('asked', tries); return '/plain?try=' + tries++; })")
     wait_for_state(window, "open")
     window.run("bridge.send({close: 4000})")
