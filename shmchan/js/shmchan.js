@@ -326,9 +326,9 @@
     return Object.assign(new Event("close"), { code, reason, wasClean });
   }
 
-  globalThis.shmchan = { ReconnectingSocket, WebSocketBridge };
+  globalThis.shmchan ??= { ReconnectingSocket, WebSocketBridge }; // whoever loads it again gets the same classes
   if (typeof module === "object" && typeof exports === "object") {
-    exports.ReconnectingSocket = ReconnectingSocket;
-    exports.WebSocketBridge = WebSocketBridge;
+    exports.ReconnectingSocket = globalThis.shmchan.ReconnectingSocket;
+    exports.WebSocketBridge = globalThis.shmchan.WebSocketBridge;
   }
 })();
