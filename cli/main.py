@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "bench": "shmchan.cli.bench:bench",
+    "delay": "shmchan.cli.delay:delay",
     "doctor": "shmchan.cli.doctor:doctor",
     "group": "shmchan.cli.group:group",
     "run": "shmchan.cli.run:run",
@@ -30,6 +31,7 @@ COMMANDS = {
 
 SUMMARIES = {
     "bench": "Measure this machine.",
+    "delay": "What waits to go out later: list, cancel, purge, stats.",
     "doctor": "Check a segment, also one that killed processes left.",
     "group": "Look into a group of a running instance, or change it.",
     "run": "Serve an application.",

@@ -160,7 +160,7 @@ def page(
     if channel is not None:
         question["channel"] = names.check_channel(channel)
     answer = ask(layer, question, timeout)
-    rows = [Scheduled(id if id is not None else f"#{n}", *rest) for n, id, *rest in answer["rows"]]
+    rows = [Scheduled(*columns) for _, *columns in answer["rows"]]
     return rows, answer["rows"][-1][0] if answer["more"] else None
 
 

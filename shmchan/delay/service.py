@@ -10,9 +10,11 @@ import logging
 import os
 import secrets
 import time
+from dataclasses import astuple
 
 import msgspec
 
+from shmchan.delay.api import Scheduled
 from shmchan.delay.clock import Clocks, Source, SystemSource
 from shmchan.delay.heap import STEADY, WALL, Heap, NewRow, Row
 from shmchan.delay.order import BadMessage, Order, parse
@@ -217,8 +219,7 @@ class Service:
             size += len(row.content)
             if shown and size > PAGE_BYTES:
                 break
-            content = msgspec.msgpack.decode(row.content) if len(row.content) <= PAGE_BYTES else None
-            shown.append([row.n, row.id, row.channel, content, due_on_wall(row, self.clocks.skew), row.every, row.tries])
+            shown.append([row.n, *astuple(scheduled(row, self.clocks.skew))])
         return {"rows": shown, "more": len(shown) < len(rows) or len(rows) == PAGE_ROWS}
 
     # --- out
@@ -275,9 +276,11 @@ def _row(order: Order, wall: int, steady: int) -> NewRow:
     return order.id, str(order.channel), bytes(order.content), clock, due, order.every
 
 
-def due_on_wall(row: Row, skew: int) -> float:
-    """When a message is due, in seconds since 1970."""
-    return (row.due if row.clock == WALL else row.due - skew) / SECOND
+def scheduled(row: Row, skew: int) -> Scheduled:
+    """What people are told of a message that waits; ``skew``: of STEADY beyond WALL."""
+    content = msgspec.msgpack.decode(row.content) if len(row.content) <= PAGE_BYTES else None
+    due = (row.due if row.clock == WALL else row.due - skew) / SECOND
+    return Scheduled(row.id if row.id is not None else f"#{row.n}", row.channel, content, due, row.every, row.tries)
 
 
 def _dead_letter(row: Row) -> bytes:
