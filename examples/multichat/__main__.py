@@ -23,4 +23,5 @@ def add(name: str, staff: bool, password: str) -> None:
     click.echo(f"{name.strip()} may log in; the users are in {users.state_folder()}")
 
 
-add(prog_name="python -m examples.multichat")
+if __name__ == "__main__":
+    add(prog_name="python -m examples.multichat")

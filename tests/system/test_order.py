@@ -1,7 +1,12 @@
-"""Order seen from outside: many WebSockets, several workers, consumers that take random times. No time is asserted."""
+"""
+Order seen from outside: many WebSockets, several workers, consumers that take random times. No time is asserted.
+
+``make order`` has 1,000 WebSockets and 8 workers; a plain run of the tests has fewer.
+"""
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +14,8 @@ from websockets.asyncio.client import connect
 
 from tests.servers import WATCHDOG, StartServer
 
-CONNECTIONS, FRAMES, WORKERS = 60, 12, 4
+CONNECTIONS, WORKERS = (int(number) for number in os.environ.get("ORDER", "60,4").split(","))
+FRAMES = 10
 
 APP = """
 import json, os, random, time
@@ -71,7 +77,9 @@ async def talk(url: str) -> set[int]:
 @pytest.mark.parametrize("routing", ["default", "enforced"])
 def test_every_connection_is_in_order_on_several_workers(server: StartServer, tmp_path: Path, routing: str) -> None:
     (tmp_path / "order.py").write_text(APP)
-    running = server("--workers", str(WORKERS), "--no-access-log", "--handshake-timeout", "60", app=f"order:{routing}")
+    room = ("--capacity", str(CONNECTIONS * 2), "--memory", "128MiB")
+    options = ("--workers", str(WORKERS), "--no-access-log", "--handshake-timeout", "60", *room)
+    running = server(*options, app=f"order:{routing}")
 
     async def everybody() -> list[set[int]]:
         return await asyncio.gather(*(talk(f"ws://127.0.0.1:{running.port}/") for _ in range(CONNECTIONS)))

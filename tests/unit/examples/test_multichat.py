@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from shmchan.auth import set_user_loader
-from shmchan.examples.multichat import rooms, streams, users
+from shmchan.examples.multichat import __main__, rooms, streams, users
 from shmchan.layers import ShmChannelLayer
 from shmchan.testing import WSClient, apply_routes
 
@@ -77,6 +78,14 @@ def test_the_demo_users_are_made_once(state: Path) -> None:
         connection.execute("delete from user where name = 'ada'")
     users.prepare()
     assert users.demo_users() == [users.DEMO[1]]
+
+
+def test_a_user_is_made_from_a_shell() -> None:
+    shell = CliRunner()
+    assert shell.invoke(__main__.add, ["mary", "--staff"], input="engine\nengine\n").exit_code == 0
+    assert users.authenticate("mary", "engine") == users.User(3, "mary", is_staff=True)
+    again = shell.invoke(__main__.add, ["Mary"], input="engine\nengine\n")
+    assert (again.exit_code, "there is a user 'Mary'" in again.output) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 31, "a\nb"])
