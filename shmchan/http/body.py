@@ -35,6 +35,7 @@ class RawBody(io.RawIOBase):
         self.failure: RequestAborted | RequestTimeout | None = None
         self._layer = message.channel_layer
         self._channel: str | None = message.get("body_channel")
+        self._used = self._channel
         self._piece = memoryview(message.get("body") or b"")
 
     def readable(self) -> bool:
@@ -53,6 +54,8 @@ class RawBody(io.RawIOBase):
         self._piece = memoryview(b"")
         while self._channel is not None and self.failure is None and self._take(0.0):
             self._piece = memoryview(b"")
+        if self._layer is not None and self._used is not None:
+            self._layer.forget(self._used)
 
     def _take(self, timeout: float) -> bool:
         """Take the next piece. Returns whether there was one; that there was none is an error where a time was waited for."""

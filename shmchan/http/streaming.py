@@ -10,6 +10,8 @@ for too long. That is where we wait for room, too, so that we hear it at once. A
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,12 +23,13 @@ from shmchan.pending import current
 PIECE = 64 << 10  # bytes of one message
 WINDOW = 16  # messages that are under way to one client
 SMALL, SMALL_WINDOW = PIECE // 4, 64  # the same of messages up to this length, of which the front takes so many at once
+LOOK_EVERY, LOOK_SECONDS = 8, 0.05  # messages and time, after which to look whether anybody is there; most streams are short
 FIRST_WAIT, LONGEST_WAIT = 0.0002, 0.05  # seconds between two looks whether there is room
 
 
 class ResponseStream:
     """
-    The response to one request: `begin`, then `send`, and `end`.
+    The response to one request: `begin`, then `send`, and `end`; `close` in any case.
 
     Args:
         message: the ``http.request``, with its reply channel.
@@ -45,6 +48,8 @@ class ResponseStream:
         self._layer = message.reply_channel.channel_layer
         self._closed_channel = self._layer.new_channel("http.response.closed?")
         self._over = False
+        self._sent = 0
+        self._looked = time.monotonic()
         self.begun = False
 
     def begin(self, status: int, headers: list[list[bytes]], content: bytes = b"") -> None:
@@ -62,12 +67,20 @@ class ResponseStream:
         """Nothing more comes."""
         self._put({"content": b"", "more_content": False})
 
+    def close(self) -> None:
+        """Let go of what it took to listen; after the end, or instead of one."""
+        self._layer.forget(self._closed_channel)
+
     def _put(self, message: dict[str, Any]) -> None:
         payload = self._layer.encode({**message, "closed_channel": self._closed_channel})
         window = WINDOW if len(payload) > SMALL else SMALL_WINDOW
         wait = 0.0
+        self._sent += 1
+        if self._over or self._sent % LOOK_EVERY == 0 or time.monotonic() - self._looked > LOOK_SECONDS:
+            self._listen(0.0)
         while True:
-            self._listen(wait)
+            if wait:
+                self._listen(wait)
             try:
                 taken = self._layer.send_encoded(self._reply_channel, payload, capacity=window)
             except ChannelFull:
@@ -86,6 +99,7 @@ class ResponseStream:
     def _listen(self, seconds: float) -> None:
         """Wait so long, and raise what was heard."""
         if not self._over:
+            self._looked = time.monotonic()
             channel, _ = self._layer.receive([self._closed_channel], block=seconds > 0, timeout=seconds)
             self._over = channel is not None
         if self._over:
@@ -126,11 +140,11 @@ class StreamingResponse(Response):
                 raise TypeError(
                     "a StreamingResponse waits for its client, which `async def` consumers must not; write a plain one"
                 )
-            stream = ResponseStream(message)
-            stream.begin(self.status, self.headers)
-            for piece in self.pieces:
-                stream.send(piece.encode() if isinstance(piece, str) else piece)
-            stream.end()
+            with contextlib.closing(ResponseStream(message)) as stream:
+                stream.begin(self.status, self.headers)
+                for piece in self.pieces:
+                    stream.send(piece.encode() if isinstance(piece, str) else piece)
+                stream.end()
         finally:
             close = getattr(self.pieces, "close", None)
             if close is not None:

@@ -110,6 +110,7 @@ class _Answer:
         try:
             self._send_result(result)
         finally:
+            self.stream.close()
             close = getattr(result, "close", None)
             if close is not None:
                 close()

@@ -309,6 +309,9 @@ class BaseChannelLayer(abc.ABC):
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
         """Wait for a message without blocking the event loop. Cancelled, it has taken none."""
 
+    def forget(self, channel: str) -> None:  # noqa: B027 - a layer need not keep anything
+        """Let go of what this thread keeps to receive on a channel alone, which it will hardly receive on again."""
+
     @abc.abstractmethod
     def new_channel(self, pattern: str) -> str:
         """

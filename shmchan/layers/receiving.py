@@ -61,6 +61,12 @@ class Receiving(Attachment):
                     self.fail(status)
             taken = None
 
+    def forget(self, channel: str) -> None:
+        receiver = self._threads.receivers.pop((channel,), None)
+        if receiver is not None:
+            receiver.take.close()
+            self.free_interest(receiver.interest)
+
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
         names.check_receivables(channels)
         receiver = Receiver(self, channels)

@@ -94,3 +94,12 @@ def test_many_async_receivers_share_a_loop_and_each_gets_one_message(layer: Base
         return await asyncio.wait_for(asyncio.gather(*waiting), 30.0)
 
     assert sorted(message["n"] for _, message in asyncio.run(main())) == list(range(10))
+
+
+def test_a_channel_that_was_forgotten_can_be_received_on_again(layer: BaseChannelLayer) -> None:
+    layer.forget("one?x")
+    for number in range(200):
+        layer.send("one?x", {"n": number})
+        assert layer.receive(["one?x"]) == ("one?x", {"n": number})
+        layer.forget("one?x")
+    assert layer.receive(["one?x"]) == (None, None)
