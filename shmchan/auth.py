@@ -48,31 +48,34 @@ class AnonymousUser:
 
 
 _loader: UserLoader | None = None
+_anonymous: Callable[[], Any] = AnonymousUser
 
 
-def set_user_loader(loader: str | UserLoader | None) -> None:
+def set_user_loader(loader: str | UserLoader | None, anonymous: Callable[[], Any] = AnonymousUser) -> None:
     """
     Say where users come from.
 
     Args:
         loader: ``function(user_id) -> user | None``, "pkg.module:function", or None for nowhere.
+        anonymous: makes who nobody in particular is.
 
     Raises:
         AppError: nothing callable has this name.
     """
-    global _loader
+    global _loader, _anonymous
     _loader = _find(loader) if isinstance(loader, str) else loader
+    _anonymous = anonymous
 
 
 def get_user(user_id: Any) -> Any:
-    """The user of this id, as the loader knows it; `AnonymousUser` for None, for one that is unknown, and without a loader."""
+    """The user of this id, as the loader knows it; nobody for None, for one that is unknown, and without a loader."""
     if user_id is None:
-        return AnonymousUser()
+        return _anonymous()
     if _loader is None:
         log.warning("a session has a user, but nobody says who that is; run with --user-loader pkg.module:function")
-        return AnonymousUser()
+        return _anonymous()
     user = _loader(user_id)
-    return AnonymousUser() if user is None else user
+    return _anonymous() if user is None else user
 
 
 def login(session: Session, user_id: str | int) -> None:
