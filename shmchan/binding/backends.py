@@ -7,7 +7,7 @@ process whose changes are sent.
 
 import importlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -64,12 +64,22 @@ class Backend(Protocol):
 
 _bindings: list[type["Binding"]] = []
 _of_model: dict[Model, tuple[type["Binding"], ...]] = {}
+_listeners: list[Callable[[type["Binding"]], object]] = []
 
 
 def register(binding: type["Binding"]) -> None:
     """A binding with a model was written."""
     _bindings.append(binding)
     _of_model.clear()
+    for listener in _listeners:
+        listener(binding)
+
+
+def when_registered(listener: Callable[[type["Binding"]], object]) -> None:
+    """Call a listener with each binding: now with those that are there, and later with every new one."""
+    for binding in _bindings:
+        listener(binding)
+    _listeners.append(listener)
 
 
 def registered() -> tuple[type["Binding"], ...]:

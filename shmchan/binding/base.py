@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from shmchan import names
-from shmchan.auth import AnonymousUser, channel_session_user
+from shmchan.auth import channel_session_user, get_user
 from shmchan.binding import backends
 from shmchan.binding.refusal import Refused
 from shmchan.exceptions import ControlFlow
@@ -171,7 +171,7 @@ class Binding:
         """Make the change that a message asks for, or refuse it."""
         binding = cls()
         binding.message, binding.kwargs = message, kwargs
-        binding.user = getattr(message, "user", None) or AnonymousUser()
+        binding.user = getattr(message, "user", None) or get_user(None)
         try:
             binding.run_action(*binding.deserialize(message))
         except Refused as refusal:
@@ -192,7 +192,7 @@ class Binding:
         Whether a user may do this; must be written, else nobody may do anything.
 
         Args:
-            user: an `AnonymousUser` where nobody is logged in.
+            user: an anonymous one where nobody is logged in.
             action: "create", "update" or "delete".
             pk: the row's key, of the key's own type; None for create. It may be of a row that is not there.
         """

@@ -177,9 +177,14 @@ function edit(card) {
   find("secret").checked = card.admin_only ?? false;
   find("secret-row").hidden = !admin;
   find("delete").hidden = !card.pk;
-  find("meta").textContent = card.pk ? `By ${card.author}, changed ${new Date(`${card.changed}Z`).toLocaleString()}` : "";
+  find("meta").textContent = card.pk ? `By ${card.author}, changed ${moment(card.changed).toLocaleString()}` : "";
   document.querySelector(`[name="colour"][value="${card.colour ?? "sand"}"]`).checked = true;
   find("editor").showModal();
+}
+
+// Times are UTC where they do not say otherwise.
+function moment(text) {
+  return new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
 }
 
 // Only what differs is asked for, so that two people may change different things of a card.
@@ -209,10 +214,12 @@ find("delete").addEventListener("click", () => {
 
 // --- who you are
 
-for (const [id, name] of Object.entries(PEOPLE)) {
+// Where the server knows who it is, as after a login, the page says so: then there is nobody to choose from.
+const { socket, me } = document.body.dataset;
+for (const [id, name] of socket ? [[who, me]] : Object.entries(PEOPLE)) {
   const link = Object.assign(document.createElement("a"), { href: `#${id}`, textContent: name });
   if (id === who) link.setAttribute("aria-current", "true");
   find("people").append(link);
 }
 addEventListener("hashchange", () => location.reload());
-bridge.connect(`board/@${who}`);
+bridge.connect(socket ?? `board/@${who}`);

@@ -1,0 +1,1 @@
+"""The cards: their table, who sees them, and the page."""

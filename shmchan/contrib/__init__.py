@@ -1,0 +1,1 @@
+"""What connects shmchan to other projects; each package in here needs what it is named after."""

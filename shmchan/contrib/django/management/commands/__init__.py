@@ -1,0 +1,1 @@
+"""``runserver``, ``runworker`` and ``rundelay``."""
