@@ -28,7 +28,7 @@ NAMES = frozenset(
         "timeout.write",  # a client that takes nothing
         "cut.buffered",  # a client for whom too much waits
         "cut.response",  # responses that failed after they had begun
-        "cut.changed",  # a file that was written to while it was sent
+        "cut.changed",  # a file that was written to, or could not be read any more, while it was sent
         "cut.stopping",  # not done when the graceful timeout was over
         "dropped.receive",  # messages of clients
         "dropped.disconnect",  # http.disconnect was full

@@ -3,9 +3,12 @@ One request for a static file: its conditions and ranges, its answer, and the fi
 
 Small files are read at once and go out like any response. Others are sent by sendfile(2), a piece whenever the socket has room
 for one, so that a slow client costs two descriptors and no memory. uvloop has no ``loop.sendfile``: the pieces go to a duplicate
-of the socket's descriptor, which the loop watches, and only while the transport has nothing left to write. Runs in the front.
+of the socket's descriptor, which the loop watches, and only while the transport has nothing left to write. What would have to
+wait for a disk is read by a thread first. Runs in the front.
 """
 
+import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -25,6 +28,8 @@ logger = logging.getLogger("shmchan.front")
 
 SMALL = 64 << 10
 PIECE = 512 << 10  # at most, at a time: then it is somebody else's turn
+
+SPOILT = "its file was written to meanwhile; put a new file in its place, by renaming"
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -137,20 +142,26 @@ class FileExchange:
         length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
         if self._request.head.method == "HEAD" or not pieces:
             self._send(http, status, [*headers, (b"content-length", b"%d" % length)], b"")
-        elif length <= SMALL and self._connection.drained:
+        elif length <= SMALL and self._connection.drained and all(_is_cached(self._file.fd, piece) for piece in pieces):
             content = b"".join(piece if isinstance(piece, bytes) else _read(self._file.fd, piece) for piece in pieces)
             if len(content) == length:
                 self._send(http, status, headers, content)
             else:
-                self._spoilt()
+                logger.warning("%s is a 503: %s", self._where(), SPOILT)
                 self._refuse(http, 503, [(b"retry-after", b"1")])
         else:
+            try:
+                self._socket = os.dup(self._connection.fileno())
+            except OSError as error:
+                raise NotServed(503, f"there is no descriptor for it: {error.strerror}") from error
             headers.append((b"content-length", b"%d" % length))
             http.send_response(status, headers, more_content=True, now=self._bridge.now())
             self._pieces.extend(pieces)
-            self._socket = os.dup(self._connection.fileno())
-            self._wait_for_progress()
-            self._bridge.loop.add_writer(self._socket, self._write)
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        self.deadline = self._bridge.now() + self._bridge.config.write_timeout
+        self._bridge.loop.add_writer(self._socket, self._write)
 
     def _write(self) -> None:
         """The socket has room. The transport goes first, if it has something left, for the head of this answer is in it."""
@@ -160,6 +171,9 @@ class FileExchange:
         http = connection.http
         piece = self._pieces[0]
         try:
+            if not _is_cached(self._file_fd(), piece):
+                self._read_ahead(piece)
+                return
             count = os.write(self._socket, piece) if isinstance(piece, bytes) else self._write_from_file(piece)
         except (BlockingIOError, InterruptedError):
             return
@@ -167,18 +181,17 @@ class FileExchange:
             connection.abort()
             return
         except OSError as error:
-            self._bridge.problem("cut.changed", self._where(), f"cut off, its file cannot be read: {error.strerror}")
-            count = 0
+            self._cut_off(f"its file cannot be read: {error.strerror}")
+            return
         if count == 0:
-            http.send_error(500, now=self._bridge.now())
-            self._finish(http)
+            self._cut_off(SPOILT)
             return
         self._pieces.popleft()
         if isinstance(piece, bytes) and count < len(piece):
             self._pieces.appendleft(piece[count:])
         elif not isinstance(piece, bytes) and piece[0] + count < piece[1]:
             self._pieces.appendleft((piece[0] + count, piece[1]))
-        self._wait_for_progress()
+        self.deadline = self._bridge.now() + self._bridge.config.write_timeout
         http.sent_outside(count, now=self._bridge.now())
         if not self._pieces:
             self._finish(http)
@@ -187,20 +200,35 @@ class FileExchange:
         """Send the next bytes of the file. Returns how many, 0 if the file is not what it was any more."""
         assert self._file is not None
         if self._file.spoilt():
-            self._spoilt()
             return 0
-        count = os.sendfile(self._socket, self._file.fd, span[0], min(span[1] - span[0], PIECE))
-        if count == 0:
-            self._spoilt()
-        return count
+        return os.sendfile(self._socket, self._file.fd, span[0], min(span[1] - span[0], PIECE))
 
-    def _spoilt(self) -> None:
-        self._bridge.problem(
-            "cut.changed", self._where(), "cut off, its file was written to meanwhile; put a new file in its place, by renaming"
-        )
+    def _read_ahead(self, piece: bytes | Span) -> None:
+        """Have a thread wait for the disk, and go on when the next bytes are in the page cache."""
+        assert not isinstance(piece, bytes)
+        loop = self._bridge.loop
+        loop.remove_writer(self._socket)
+        own = os.dup(self._file_fd())  # ours may be closed before the disk has answered
+        loop.run_in_executor(None, _load, own, _next(piece)).add_done_callback(self._have_read)
 
-    def _wait_for_progress(self) -> None:
-        self.deadline = self._bridge.now() + self._bridge.config.write_timeout
+    def _have_read(self, done: "asyncio.Future[None]") -> None:
+        error = done.exception()
+        if not self.waits:
+            return
+        if error is not None:
+            self._cut_off(f"its file cannot be read: {error}")
+        else:
+            self._wait_for_room()
+
+    def _cut_off(self, why: str) -> None:
+        """There is no good end for what has begun: the client sees that it is not whole."""
+        self._bridge.problem("cut.changed", self._where(), f"cut off, {why}")
+        self._connection.http.send_error(500, now=self._bridge.now())
+        self._finish(self._connection.http)
+
+    def _file_fd(self) -> int:
+        assert self._file is not None
+        return self._file.fd
 
     def _refuse(self, http: HTTPConnection, status: int, headers: Headers) -> None:
         text = f"{status} {phrase(status)}\n".encode()
@@ -239,3 +267,29 @@ class FileExchange:
 def _read(fd: int, span: Span) -> bytes:
     """What is there of a part of a file; a regular file gives all of it at once."""
     return os.pread(fd, span[1] - span[0], span[0])
+
+
+def _next(span: Span) -> Span:
+    return span[0], min(span[1], span[0] + PIECE)
+
+
+def _is_cached(fd: int, piece: bytes | Span) -> bool:
+    """Whether the next bytes of a part are in the page cache, as far as its last byte tells; where nothing tells, they are."""
+    if isinstance(piece, bytes):
+        return True
+    try:
+        os.preadv(fd, [bytearray(1)], _next(piece)[1] - 1, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    return True
+
+
+def _load(fd: int, span: Span) -> None:
+    """Read a part of a file into the page cache, in a thread, however long the disk takes. Closes the descriptor."""
+    try:
+        _read(fd, span)
+    finally:
+        os.close(fd)

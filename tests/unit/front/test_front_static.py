@@ -4,12 +4,14 @@ import email
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from shmchan.front import files
 from shmchan.front.files import SMALL
 from shmchan.front.static import content_type
 
@@ -306,9 +308,9 @@ def take(client: Client) -> tuple[int, bool]:
     """Read a response: how long its content is, and whether that is all."""
     fields = dict(client.head()[1])
     left = int(fields["content-length"])
-    taken = len(client.buffer)
-    client.buffer = b""
-    while taken < left and (data := client.socket.recv(1 << 18)):
+    taken = min(len(client.buffer), left)
+    client.buffer = client.buffer[taken:]
+    while taken < left and (data := client.socket.recv(min(left - taken, 1 << 18))):
         taken += len(data)
     return taken, taken == left
 
@@ -394,6 +396,60 @@ def test_a_file_that_is_spoilt_while_it_is_sent_is_cut_off(
         assert server.counted("cut.changed") == 1
         assert get(server, "/s/a.txt").body == b"hello"
     assert "by renaming" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.txt", "big.bin"])
+def test_what_is_not_in_memory_is_read_by_a_thread(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[int, int]] = []
+    load = files._load
+
+    def slow_disk(fd: int, span: tuple[int, int]) -> None:
+        assert threading.current_thread() not in (threading.main_thread(), server._front_thread)
+        loaded.append(span)
+        load(fd, span)
+
+    size = (folder / name).stat().st_size
+    monkeypatch.setattr(files, "_load", slow_disk)
+    monkeypatch.setattr(files, "_is_cached", lambda fd, piece: isinstance(piece, bytes) or files._next(piece) in loaded)
+    with serve(folder) as server, server.client() as client:
+        client.send(f"GET /s/{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode() * 2)
+        assert [take(client), take(client)] == [(size, True), (size, True)]
+    assert loaded[-1][1] == size
+
+
+def test_a_disk_that_fails_or_is_slower_than_the_client_is_no_harm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, began = threading.Event(), threading.Event()
+
+    def broken(fd: int, span: tuple[int, int]) -> None:
+        began.set()
+        assert go.wait(20)
+        os.close(fd)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files, "_load", broken)
+    monkeypatch.setattr(files, "_is_cached", lambda fd, piece: False)
+    with serve(folder) as server:
+        with server.client() as client:
+            client.send(b"GET /s/big.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert began.wait(20)
+        server.wait_for(lambda: not server.front.bridge.connections)
+        go.set()
+        with server.client() as client:
+            client.send(b"GET /s/big.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert take(client) == (0, False)
+        assert server.counted("cut.changed") == 1
+
+
+def test_a_real_file_that_was_dropped_from_memory_is_served(folder: Path) -> None:
+    content = (folder / "big.bin").read_bytes()
+    with serve(folder) as server:
+        for _ in range(3):
+            descriptor = os.open(folder / "big.bin", os.O_RDONLY)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+            assert get(server, "/s/big.bin").body == content
+            assert get(server, "/s/big.bin", "Range: bytes=5-9,2000000-").status == 206
 
 
 @pytest.mark.parametrize("change", ["longer", "replaced", "removed"])
