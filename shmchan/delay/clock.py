@@ -85,7 +85,7 @@ class Clocks:
     Attributes:
         boot_id: of the start of the machine that ``offset`` belongs to.
         offset: of STEADY beyond the time since that start.
-        skew: of STEADY beyond WALL, when it was last looked at.
+        skew: of STEADY beyond WALL, as it was last found.
     """
 
     def __init__(self, source: Source, boot_id: str | None = None, offset: int = 0, skew: int = 0) -> None:
@@ -99,11 +99,9 @@ class Clocks:
         return self.source.wall(), self.source.boot() + self.offset
 
     def jump(self) -> int:
-        """How far WALL was set forwards since the last look (microseconds; negative: backwards)."""
+        """How far WALL was set forwards since ``skew`` was true (microseconds; negative: backwards)."""
         wall, steady = self.now()
-        jump = self.skew - (steady - wall)
-        self.skew = steady - wall
-        return jump
+        return self.skew - (steady - wall)
 
     def wait(self, fds: Iterable[int], wall: int | None, steady: int | None, seconds: float | None = None) -> None:
         """Sleep until one of these, as `Source.wait` does."""

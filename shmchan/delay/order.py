@@ -85,6 +85,8 @@ def check(order: Order) -> None:
             raise ValueError(f"request is one of {', '.join(REQUESTS)}, not {order.request!r}")
         if order.request == "cancel" and order.id is None:
             raise ValueError("a request to cancel names an id")
+        if not 0 <= order.after < 1 << 63:
+            raise ValueError(f"after is the number of a message, not {order.after}")
         if order.reply_channel is not None:
             names.check_channel(order.reply_channel)
         return
@@ -120,11 +122,9 @@ def check_times(delay: float | None, at: float | None, every: float | str | None
         if delay is not None or at is not None:
             raise ValueError("a cron expression says when by itself; leave delay and at out")
         try:
-            next(CronSim(every, datetime.now(UTC)))
+            CronSim(every, datetime.now(UTC))
         except CronSimError as error:
             raise ValueError(f"every={every!r} is no cron expression ({error}); write five fields, like '*/5 * * * *'") from None
-        except StopIteration:
-            raise ValueError(f"every={every!r} names a time that never comes") from None
     elif not (math.isfinite(every) and SHORTEST_PERIOD <= every <= LONGEST):
         raise ValueError(f"every is a number of seconds from {SHORTEST_PERIOD} to {LONGEST}, or a cron expression; not {every!r}")
 
