@@ -17,7 +17,15 @@
 #include "system.h"
 
 enum { DAMAGES = 24, HOT_MAX = 1 << 16, BUFFER = 300000 };
-enum flag { LATER = 1, CHECK = 2 | 32 | 64, STATISTICS = 4 | 32, FLUSH = 8, BUSY = 16, LONG = 16 | 128 };
+enum flag {
+    LATER = 1,
+    CHECK = 2 | 32 | 64,
+    STATISTICS = 4 | 32,
+    FLUSH = 8,
+    BUSY = 16,
+    LONG = 16 | 128,
+    EXAMINE = 8 | 64
+};
 
 static char folder[100], path[160];
 static uint32_t hot[HOT_MAX], hot_count; /* offsets of words that are not 0 in the template */
@@ -235,19 +243,36 @@ static void make_template(void) {
 
 /* --- one run --- */
 
+/* All that reads only: what `shmchan doctor` does with a segment whose processes are dead. */
+static void look(shmc *s, int flags) {
+    static shmc_channel_statistics rows[8];
+    shmc_lease_info leases[8];
+    shmc_process processes[8];
+    shmc_statistics all;
+    char text[300];
+    uint32_t count, cursor = 0;
+    shmc_leases(s, 8, leases, &count);
+    shmc_processes(s, 8, processes, &count);
+    if ((flags & STATISTICS) == STATISTICS) {
+        do {
+            if (shmc_channels(s, &cursor, 8, rows, &count) < 0)
+                break;
+        } while (count);
+        shmc_statistics_read(s, &all);
+    }
+    if ((flags & CHECK) == CHECK)
+        shmc_check(s, text, sizeof text);
+}
+
 static void work(shmc *s, int flags) {
     static char buffer[BUFFER];
-    static shmc_channel_statistics rows[8];
+    static shmc_channel_statistics row;
     static shmc_message out[8];
     char text[300];
     uint8_t admitted[16];
-    uint32_t count, cursor = 0;
+    uint32_t count;
     uint64_t needed, outbox, leases[4] = {0};
-    uint32_t all_leases;
-    shmc_lease_info infos[8];
     shmc_target t, u;
-    shmc_statistics all;
-    shmc_process processes[8];
     shmc_interest *i = interest_in(s, ALL, 8);
     if (flags & BUSY)
         for (int k = 0; k < 8; k++)
@@ -274,7 +299,7 @@ static void work(shmc *s, int flags) {
     shmc_group_admit(s, &t, "\1x\1y\1z", 6, 2, admitted);
     target(s, &t, "front!x");
     shmc_credit(s, &t, 1);
-    shmc_channel_read(s, &t, rows);
+    shmc_channel_read(s, &t, &row);
     target(s, &t, "websocket.connect");
     target(s, &u, "websocket.disconnect");
     shmc_is_listened(s, &t);
@@ -298,22 +323,12 @@ static void work(shmc *s, int flags) {
             if (k == 1)
                 shmc_reject(s, leases[k]);
         }
-    shmc_leases(s, 8, infos, &all_leases);
     shmc_acknowledge_all(s, leases, 3);
     for (int k = 0; i && k < 8 && shmc_receive(s, i, 0, 8, buffer, sizeof buffer, out, &count) >= 0; k++)
         for (uint32_t m = 0; m < count; m++)
             if (out[m].reference)
                 shmc_free(s, out[m].reference);
-    shmc_processes(s, 8, processes, &count);
-    if ((flags & STATISTICS) == STATISTICS) {
-        do {
-            if (shmc_channels(s, &cursor, 8, rows, &count) < 0)
-                break;
-        } while (count);
-        shmc_statistics_read(s, &all);
-    }
-    if ((flags & CHECK) == CHECK)
-        shmc_check(s, text, sizeof text);
+    look(s, flags);
     if (flags & FLUSH)
         shmc_flush(s);
     shmc_reap(s);
@@ -328,14 +343,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length) {
         return 0;
     uint64_t version;
     shmc *s;
-    int alone;
+    int alone, examine = (data[0] & EXAMINE) == EXAMINE;
     system_set_clock((data[0] & LATER ? 1100 : 1001) * SECOND_NS);
     for (size_t at = 1, n = 0; at + 8 <= length && n < DAMAGES; at += 8, n++)
         damage(system_arena(), data + at);
     for (uint32_t d = 0; d < DOMAINS; d++)
         system_touch(system_arena() + mutexes[d], sizeof(pthread_mutex_t));
-    if (shmc_attach(path, &version, &s) == SHMC_OK) {
-        work(s, data[0]);
+    if ((examine ? shmc_examine : shmc_attach)(path, &version, &s) == SHMC_OK) {
+        (examine ? look : work)(s, data[0]);
         /* What detaching leaves for a while is given back by the next run that is at another time then. */
         system_set_clock((2000 + ++runs % 2 * 1000) * SECOND_NS);
         shmc_detach(s, &alone);
