@@ -400,15 +400,20 @@ class Attachment(Exchange, BaseChannelLayer):
         if receiver is None or not isinstance(channels, (list, tuple)):
             checked = names.check_receivables(channels)
             if len(receivers) >= 64:
-                for known, old in receivers.items():
-                    if self._takers.get(key := _key(known)) is old.take:
-                        del self._takers[key]
-                    old.take.close()
-                    self.free_interest(old.interest)
-                receivers.clear()
+                for known in [*receivers]:
+                    self._drop_receiver(known)
             receiver = receivers[tuple(checked)] = Receiver(self, checked)
             self._takers.setdefault(_key(tuple(checked)), receiver.take)  # the first thread's; others take the long way
         return receiver
+
+    def _drop_receiver(self, channels: tuple[str, ...]) -> None:
+        """Free this thread's receiver, if it has one."""
+        receiver = self._threads.receivers.pop(channels, None)
+        if receiver is not None:
+            if self._takers.get(key := _key(channels)) is receiver.take:
+                del self._takers[key]
+            receiver.take.close()
+            self.free_interest(receiver.interest)
 
     def fail(self, status: int) -> None:
         """

@@ -62,10 +62,7 @@ class Receiving(Attachment):
             taken = None
 
     def forget(self, channel: str) -> None:
-        receiver = self._threads.receivers.pop((channel,), None)
-        if receiver is not None:
-            receiver.take.close()
-            self.free_interest(receiver.interest)
+        self._drop_receiver((channel,))
 
     async def receive_async(self, channels: Sequence[str]) -> tuple[str, Message]:
         names.check_receivables(channels)
