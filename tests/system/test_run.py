@@ -1,6 +1,7 @@
 """`shmchan run` from its start to its end, as a client and as somebody at the keyboard see it."""
 
 import http.client
+import re
 import signal
 import socket
 from pathlib import Path
@@ -208,3 +209,21 @@ def test_options_come_from_arguments_then_environment_then_project(server: Start
     running = server("--workers", "1", app=None, env={"SHMCHAN_WORKERS": "2"})
     assert len(running.children("worker")) == 1
     running.stop()
+
+
+def test_it_listens_wherever_it_is_told(server: StartServer) -> None:
+    running = server("--workers", "1", "--bind", "127.0.0.1:0", "--bind", "127.0.0.1:0")
+    ports = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)\n", running.printed())]
+    assert len(set(ports)) == 2
+    for port in ports:
+        running.port = port
+        assert get(running, "/pid")[0] == 200
+    running.stop()
+
+
+def test_the_application_is_imported_in_each_worker_and_nowhere_else(server: StartServer, tmp_path: Path) -> None:
+    (tmp_path / "noting.py").write_text("from app import note, routing\nimport os\nnote(f'imported {os.getpid()}')\n")
+    running = server("--workers", "2", app="noting")
+    workers = running.children("worker").keys()
+    running.stop()
+    assert sorted(running.read_notes()) == sorted(f"imported {pid}" for pid in workers)

@@ -73,3 +73,48 @@ def test_static_folders_and_the_path_of_the_script_reach_the_front(monkeypatch: 
     front = options_of(monkeypatch=monkeypatch).front
     assert front.static == (("/a", str(tmp_path / "public")), ("/b", str(tmp_path / "public")))
     assert front.js_path == "/from/environment.js"
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        (("--http-timeout", "7"), "http_timeout", 7.0),
+        (("--handshake-timeout", "7.5"), "handshake_timeout", 7.5),
+        (("--websocket-timeout", "70"), "websocket_timeout", 70.0),
+        (("--ping-interval", "7"), "ping_interval", 7.0),
+        (("--ping-interval", "0"), "ping_interval", None),
+        (("--ping-timeout", "7"), "ping_timeout", 7.0),
+        (("--ws-protocol", "a", "--ws-protocol", "b"), "ws_protocols", ("a", "b")),
+        (("--ws-max-size", "7KiB"), "ws_max_size", 7 << 10),
+        (("--max-body-size", "7M"), "max_body_size", 7_000_000),
+        (("--root-path", "/app"), "root_path", "/app"),
+        (("--no-access-log",), "access_log", False),
+    ],
+)
+def test_options_reach_the_front(monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], field: str, value: object) -> None:
+    front = options_of(*given, monkeypatch=monkeypatch).front
+    assert getattr(front, field) == value
+    assert getattr(options_of(monkeypatch=monkeypatch).front, field) != value
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        (("--bind", "127.0.0.1:1", "--bind", "[::1]:2"), "binds", ("127.0.0.1:1", "[::1]:2")),
+        (("--capacity", "7"), "capacity", 7),
+        (("--expiry", "7"), "expiry", 7.0),
+        (("--memory", "64MiB"), "memory", 64 << 20),
+        (("--workers", "7"), "workers", 7),
+        (("--threads", "7"), "threads", 7),
+        (("--async-limit", "7"), "async_limit", 7),
+        (("--graceful-timeout", "7"), "graceful_timeout", 7.0),
+        (("--name", "shop"), "name", "shop"),
+        (("--only-channels", "a.*", "--only-channels", "b"), "only", ("a.*", "b")),
+        (("--exclude-channels", "a.*"), "exclude", ("a.*",)),
+    ],
+)
+def test_options_reach_the_run(monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], field: str, value: object) -> None:
+    monkeypatch.delenv("SHMCHAN_NAME")
+    options = options_of(*given, monkeypatch=monkeypatch)
+    assert getattr(options, field) == value
+    assert getattr(options_of(monkeypatch=monkeypatch), field) != value
