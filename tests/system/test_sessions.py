@@ -106,6 +106,70 @@ def test_a_user_who_logged_in_by_http_has_a_session_on_several_streams(running: 
         wait_for("no session is left", lambda: layer.global_statistics()["sessions"] == 0, running.log)  # type: ignore[typeddict-item]
 
 
+WSGI = """
+import os
+from shmchan import route
+from shmchan.auth import channel_session_user, channel_session_user_from_http, login, logout
+from shmchan.http import WsgiConsumer
+from shmchan.sessions import SessionMiddleware, use_sessions
+
+use_sessions(path=os.environ["NOTES"] + ".db")
+
+def load_user(user_id):
+    return "user " + str(user_id)
+
+def pages(environ, start_response):
+    session = environ["shmchan.session"]
+    if environ["PATH_INFO"] == "/in":
+        login(session, 7)
+    elif environ["PATH_INFO"] == "/out":
+        logout(session)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(session.get("_auth_user_id")).encode()]
+
+@channel_session_user_from_http
+def connect(message):
+    message.reply_channel.send({"accept": True, "text": str(message.user)})
+
+@channel_session_user
+def receive(message):
+    message.reply_channel.send({"text": str(message.user)})
+
+routing = [
+    route("http.request", WsgiConsumer(SessionMiddleware(pages))),
+    route("websocket.connect", connect),
+    route("websocket.receive", receive),
+]
+"""
+
+
+def test_a_session_that_a_wsgi_application_made_is_the_websockets(server: StartServer, tmp_path: Path) -> None:
+    (tmp_path / "wsgi_pages.py").write_text(WSGI)
+    running = server("--workers", "2", "--user-loader", "wsgi_pages:load_user", app="wsgi_pages")
+    pages = http.client.HTTPConnection("127.0.0.1", running.port, timeout=WATCHDOG)
+
+    def get(path: str, cookie: str = "") -> tuple[str, str]:
+        pages.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+        answer = pages.getresponse()
+        return answer.read().decode(), answer.headers["set-cookie"] or ""
+
+    assert get("/") == ("None", "")
+    body, cookie = get("/in")
+    assert body == "7"
+    assert {"HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
+    cookie = cookie.partition(";")[0]
+    assert get("/", cookie) == ("7", "")
+    with open_socket(running, "/", Cookie=cookie) as client:
+        assert client.recv(timeout=WATCHDOG) == "user 7"
+        client.send("who am I?")
+        assert client.recv(timeout=WATCHDOG) == "user 7"
+    body, gone = get("/out", cookie)
+    assert (body, "Max-Age=0" in gone) == ("None", True)
+    with open_socket(running, "/", Cookie=cookie) as client:
+        assert client.recv(timeout=WATCHDOG) == "AnonymousUser"
+    pages.close()
+
+
 def test_pages_of_other_hosts_and_clients_without_an_origin_are_told_apart(running: Server) -> None:
     assert refused(running, "/strict", Origin="http://evil.org") == 403
     assert refused(running, "/strict") == 403

@@ -38,6 +38,26 @@ def test_a_connection_is_accepted_and_in_its_groups_until_it_ends() -> None:
         assert client.layer.receive(["other"])[1] == {"text": "/p left"}
 
 
+def test_every_step_may_be_overridden() -> None:
+    steps: list[str] = []
+
+    def step(name: str) -> Any:
+        def overriding(self: Echo, *args: Any, **kwargs: Any) -> Any:
+            steps.append(name)
+            return getattr(super(type(self), self), name)(*args, **kwargs)
+
+        return overriding
+
+    names = ("dispatch", "get_handler", "raw_connect", "raw_receive", "raw_disconnect", "connect", "receive", "disconnect")
+    with Connection(type("Steps", (Echo,), {name: step(name) for name in names})) as client:
+        client.send("connect")
+        assert steps == ["dispatch", "get_handler", "raw_connect", "connect"]
+        assert client.send("receive", text="hi") == [{"text": "hi"}]
+        assert steps[6:] == ["raw_receive", "receive"]
+        client.send("disconnect", code=1000)
+        assert steps[8:] == ["dispatch", "get_handler", "raw_disconnect", "disconnect"]
+
+
 def test_an_override_that_does_not_accept_leaves_the_handshake_waiting() -> None:
     with Connection(type("Silent", (Echo,), {"connect": lambda self, message, **kwargs: None})) as client:
         assert client.send("connect") == []
