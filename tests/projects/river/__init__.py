@@ -52,11 +52,16 @@ def up(environ: dict[str, Any]) -> str:
     return f"{size} {check}"
 
 
+def whole(environ: dict[str, Any]) -> str:
+    data = environ["wsgi.input"].read()
+    return f"{len(data)} {zlib.crc32(data)}"
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     what, _, rest = environ["PATH_INFO"].lstrip("/").partition("/")
     if what == "down":
         start_response("200 OK", [("Content-Type", "application/octet-stream")])
         return down(environ, int(rest))
-    answer = up(environ) if what == "up" else str(os.getpid())
+    answer = up(environ) if what == "up" else whole(environ) if what == "whole" else str(os.getpid())
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [answer.encode()]
