@@ -7,7 +7,8 @@ and these consumers carry their messages. A newcomer is announced to the room; e
 for long, so that a lost message (a killed server, a full queue) mends itself.
 
     connect     Group(room).add, Group(one).add -> welcome to the newcomer, joined to the room
-    receive     line -> the room;  here -> the room, or the newcomer it names
+    receive     line -> the room;  here -> the room, or the newcomer it names;  reminder -> delay, noted to its author
+    remind      what delay kept until now -> the room
     disconnect  discard both -> left to the room
 
 Two that come at once find each other: both join the group before they announce themselves, so at least the later announcement
@@ -17,10 +18,10 @@ reaches the other, and is answered.
 import hashlib
 import time
 
-from shmchan import Group, Message
+from shmchan import Group, Message, delay
 from shmchan.exceptions import DenyConnection
 
-from .frames import BadFrame, BadLine, Here, checked_name, encode, parse_frame
+from .frames import BadFrame, BadLine, Here, Reminder, checked_name, encode, parse_frame
 
 UNSUPPORTED_DATA = 1003
 
@@ -62,9 +63,22 @@ def receive(message: Message, room: str, name: str) -> None:
     if isinstance(frame, Here):
         target = everybody(room) if frame.to is None else one(frame.to)
         target.send(encode("here", id=who, name=known_as))
+    elif isinstance(frame, Reminder):
+        content = {"room": room, "name": known_as, "text": frame.text, "ref": frame.ref}
+        # A browser that lost its connection sends the line again: under the same id there is one reminder, not two.
+        delay.send("chat.remind", content, delay=frame.seconds * 1000, id=f"chat.{room}.{frame.ref}")
+        due = time.time_ns() // 1_000_000 + frame.seconds * 1000
+        message.reply_channel.send(encode("noted", ref=frame.ref, due=due))
     else:
         at = time.time_ns() // 1_000_000
         everybody(room).send(encode("line", id=who, name=known_as, text=frame.text, ref=frame.ref, at=at))
+
+
+def remind(message: Message) -> None:
+    """It is time. Whoever asked may have another connection by now, so it is the room that hears of it."""
+    at = time.time_ns() // 1_000_000
+    fields = {key: message[key] for key in ("name", "text", "ref")}
+    everybody(message["room"]).send(encode("reminder", at=at, **fields))
 
 
 def disconnect(message: Message, room: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Which consumer gets which message: the rooms under ``/chat/``, the page for every HTTP request, nothing else."""
+"""Which consumer gets which message: the rooms under ``/chat/``, their reminders, the page for every HTTP request, no more."""
 
 from shmchan import Message, route
 from shmchan.exceptions import DenyConnection
@@ -21,5 +21,6 @@ routing = [
     route("websocket.receive", rooms.receive, path=PATH),
     route("websocket.disconnect", rooms.disconnect, path=PATH),
     route("websocket.connect", refuse),
+    route("chat.remind", rooms.remind),
     route("http.request", serve),
 ]

@@ -46,6 +46,24 @@ def test_both_come_back_when_the_server_was_ended_and_started_again(windows: tup
     assert grace.lines().count("Written while the server was away") <= 1
 
 
+def test_a_reminder_comes_to_the_room_also_when_the_server_was_killed_meanwhile(
+    windows: tuple[Window, Window], chat: Chat, tmp_path: Path
+) -> None:
+    ada, grace = windows
+    ada.enter(chat.url, "Ada")
+    grace.enter(chat.url, "Grace")
+    ada.type_line("/remind 4s tea")
+    ada.wait_for_line("/remind 4s tea", own=True)
+    ada.wait_for("word that it is noted", "document.querySelector('.own .aside')?.textContent.includes('will be reminded')")
+    chat.kill()
+    chat.start()
+    for window in (ada, grace):
+        shown = "[...document.querySelectorAll('.reminder')].map((item) => item.querySelector('.words').textContent)"
+        window.wait_for("the reminder", f"JSON.stringify({shown}) === arguments[0]", '["tea"]')
+    assert "/remind 4s tea" not in grace.lines()
+    assert ada.picture(tmp_path / "reminder.png").startswith(PNG)
+
+
 def test_the_list_of_who_is_there_follows_those_who_come_and_go(windows: tuple[Window, Window], chat: Chat) -> None:
     ada, grace = windows
     ada.enter(chat.url, "Ada", "garden")

@@ -148,6 +148,26 @@ const frames = {
     if (document.hidden) unread += 1;
     showTitle();
   },
+  noted({ ref, due }) {
+    const mine = pending.get(ref);
+    pending.delete(ref);
+    if (!mine) return;
+    mine.element.classList.remove("pending");
+    const when = Date.now() + 86400000 < due ? calendar.format(due) : clock.format(due);
+    mine.element.querySelector(".bubble").append(element("p", "aside", `The room will be reminded: ${when}`));
+    if (atEnd) scrollToEnd();
+  },
+  reminder({ name, text, ref, at }) {
+    if (seen.has(`reminder ${ref}`)) return;
+    seen.add(`reminder ${ref}`);
+    const item = element("li", "reminder");
+    const words = element("p", "words", text);
+    words.dir = "auto";
+    item.append(element("bdi", "who", `Reminder from ${name}`), words, stamp(at));
+    append(item, false);
+    if (document.hidden) unread += 1;
+    showTitle();
+  },
   refused({ ref, reason }) {
     const mine = pending.get(ref);
     pending.delete(ref);

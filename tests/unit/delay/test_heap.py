@@ -20,6 +20,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "delay.db"
 
 
+ROOT = Path(__file__).resolve().parents[3]
+
+
 def add(heap: Heap, *dues: int, clock: int = STEADY) -> None:
     with heap.transaction(durable=True):
         heap.insert([(None, "a", b"\x80", clock, due, None) for due in dues])

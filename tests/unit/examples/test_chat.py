@@ -13,6 +13,7 @@ from shmchan.examples.chat.frames import (
     BadLine,
     Here,
     Line,
+    Reminder,
     checked_name,
     encode,
     parse_frame,
@@ -41,6 +42,26 @@ def test_an_empty_line_is_refused() -> None:
 
 def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
     assert parse_frame('{"type": "line", "text": "a\\ud800", "ref": "r"}') == Line("a?", "r")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "about"),
+    [("/remind 10m tea", 600, "tea"), ("/remind 90 s  the eggs ", 90, "the eggs"), ("/remind 2h a\nb", 7200, "a\nb")],
+)
+def test_a_reminder_says_when_and_of_what(text: str, seconds: int, about: str) -> None:
+    assert parse_frame(line(text)) == Reminder(seconds, about, "r-1")
+
+
+@pytest.mark.parametrize(
+    "text", ["/remind", "/remind tea", "/remind 10m", "/remind 0s tea", "/remind 400d tea", "/remind 5y tea"]
+)
+def test_a_reminder_that_says_no_time_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(BadLine, match="/remind 10m tea"):
+        parse_frame(line(text))
+
+
+def test_a_line_that_only_begins_like_a_reminder_is_a_line() -> None:
+    assert parse_frame(line("/reminder 10m tea")) == Line("/reminder 10m tea", "r-1")
 
 
 def test_here_is_for_everybody_or_for_one() -> None:
@@ -86,7 +107,7 @@ def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
         frame = parse_frame(text)
     except (BadFrame, BadLine):
         return
-    assert isinstance(frame, Line | Here)
+    assert isinstance(frame, Line | Reminder | Here)
 
 
 def test_names_are_short_and_printable() -> None:
