@@ -110,7 +110,7 @@ def find_model(path: str) -> Model:
     """
     module_name, _, name = path.rpartition(".")
     apps = getattr(sys.modules.get("django.apps"), "apps", None)
-    if apps is not None and apps.ready and module_name in apps.app_configs:
+    if apps is not None and apps.models_ready and module_name in apps.app_configs:
         model: Model = apps.get_model(path)
         return model
     if not module_name:

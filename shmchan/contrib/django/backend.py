@@ -89,6 +89,9 @@ class DjangoBackend:
             if field is None:
                 errors[name] = "is no field that can be set"
                 continue
+            if given is None and not field.null:
+                errors[name] = "is never empty"
+                continue
             try:
                 value = None if given is None else _converted(given, field)
                 values[name] = field.clean(value, None)

@@ -38,7 +38,10 @@ class DjangoEngine:
         store.clear()
         store.update(content)
         try:
-            store.save() if key is not None else store.create()
+            if key is None:
+                store.create()
+            if store.session_key is None or key is not None:  # signed cookies have none before they are saved
+                store.save()
         except UpdateError as error:
             raise SessionGone(f"the session {key!r} was deleted meanwhile; make a new one") from error
         new: str = store.session_key
