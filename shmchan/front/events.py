@@ -42,24 +42,34 @@ class EventStream:
         ends_at: when it is old enough; browsers then come back by themselves.
     """
 
-    __slots__ = ("_ends_at", "_interval", "_last")
+    __slots__ = ("_ends_at", "_interval", "_last", "_whole")
 
     def __init__(self, now: float, interval: float | None, ends_at: float) -> None:
         self._interval = interval
         self._ends_at = ends_at
         self._last = now
+        self._whole = True
 
-    def sent(self, now: float) -> None:
-        """Something went out."""
+    def sent(self, content: bytes, now: float) -> None:
+        """
+        Something went out.
+
+        What an application writes itself may end in the middle of an event: no comment may follow that.
+        """
         self._last = now
+        if content:
+            self._whole = content.endswith((b"\n\n", b"\r\r", b"\r\n\r\n"))
 
-    def next_deadline(self) -> float:
+    def next_deadline(self, now: float) -> float:
         """When to look at it again."""
-        return self._ends_at if self._interval is None else min(self._ends_at, self._last + self._interval)
+        if self._interval is None:
+            return self._ends_at
+        due = self._last + self._interval
+        return min(self._ends_at, due if due > now else now + self._interval)
 
-    def is_silent(self, now: float) -> bool:
-        """Whether nothing went out for a whole interval."""
-        return self._interval is not None and now >= self._last + self._interval
+    def needs_comment(self, now: float) -> bool:
+        """Whether nothing went out for a whole interval, and something may."""
+        return self._whole and self._interval is not None and now >= self._last + self._interval
 
     def is_old(self, now: float) -> bool:
         """Whether it has lasted long enough."""
@@ -67,7 +77,13 @@ class EventStream:
 
 
 def is_event_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether a response with these headers, checked already, is a stream of events."""
+    """
+    Whether a response with these headers, checked already, is a stream of events.
+
+    One that is compressed, or of a length that is known, is none: nothing of ours could stand between its bytes.
+    """
+    if any(name in (b"content-encoding", b"content-length") for name, _ in headers):
+        return False
     kinds = [value for name, value in headers if name == b"content-type"]
     return bool(kinds) and kinds[-1].partition(b";")[0].strip().lower() == b"text/event-stream"
 

@@ -175,9 +175,10 @@ class HTTPExchange:
             limit = config.websocket_timeout
             ends_at = self._started + (self._bridge.layer.group_expiry if limit is None else limit)
             self._events = EventStream(now, config.ping_interval, ends_at)
+            self._events.sent(part.content, now)
         http.send_response(part.status, headers, part.content, part.more_content, now=now)
         self._bridge.counters.add("sent")
-        self.deadline = None if self._events is None else self._events.next_deadline()
+        self.deadline = None if self._events is None else self._events.next_deadline(now)
         self._move("begun")
         if self._events is not None and self._head.method == "HEAD":
             http.send_body(b"", now=now)
@@ -196,7 +197,7 @@ class HTTPExchange:
         if event.content and self._events is not None:
             now = self._bridge.now()
             self._connection.http.send_body(event.content, True, now=now)
-            self._events.sent(now)
+            self._events.sent(event.content, now)
             self._bridge.counters.add("sent")
 
     def _go_on(self, http: HTTPConnection, part: ResponsePart) -> None:
@@ -207,8 +208,11 @@ class HTTPExchange:
             )
             self._refuse(http, 500)
             return
-        cut = http.send_body(part.content, part.more_content, now=self._bridge.now())
+        now = self._bridge.now()
+        cut = http.send_body(part.content, part.more_content, now=now)
         self._bridge.counters.add("sent")
+        if self._events is not None:
+            self._events.sent(part.content, now)
         if cut:
             self._bridge.problem("bad.response", self._where(), f"{cut} bytes exceed its content-length and are cut off")
         if not part.more_content:
@@ -277,10 +281,10 @@ class HTTPExchange:
             self._bridge.counters.add("timeout.events")
             self._end_events()
             return
-        if events.is_silent(now):
+        if events.needs_comment(now):
             self._connection.http.send_body(KEEP_ALIVE, True, now=now)
-            events.sent(now)
-        self.deadline = events.next_deadline()
+            events.sent(KEEP_ALIVE, now)
+        self.deadline = events.next_deadline(now)
 
     def _end_events(self) -> None:
         """A good end; the application may not have come to its own."""

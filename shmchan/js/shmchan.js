@@ -109,7 +109,7 @@
       this._failures = 0;
       if (this.state === "closed") this._watch();
       if (this._socket) this._drop(this._socket, 1006, "replaced", false);
-      this._open();
+      if (!this._socket) this._open(); // unless somebody who heard of that has done so
     }
 
     _open() {

@@ -315,6 +315,9 @@ def test_the_page_can_close_it_and_have_it_again(window: Window, site: Site) -> 
     wait_for_state(window, "open")
     window.run("bridge.send({raw: '1'})")
     wait_until_heard(window, 1)
+    window.run("bridge.socket.onclose = () => bridge.socket.reconnect(); notes.length = 0; bridge.socket.reconnect()")
+    wait_for_state(window, "open")
+    assert states(window) == ["connecting", "open"]
 
 
 def test_delays_are_random_parts_of_a_time_that_doubles_up_to_the_longest(window: Window, site: Site) -> None:

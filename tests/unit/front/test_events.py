@@ -85,6 +85,8 @@ def test_what_has_a_key_of_an_event_is_one() -> None:
 def test_a_response_is_a_stream_of_events_by_its_type(value: bytes, expected: bool) -> None:
     assert is_event_stream([(b"x", b"text/event-stream"), (b"content-type", value)]) is expected
     assert not is_event_stream([])
+    assert not is_event_stream([(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
+    assert not is_event_stream([(b"content-type", b"text/event-stream"), (b"content-length", b"7")])
 
 
 def test_streams_are_not_held_back_unless_the_application_says_otherwise() -> None:
@@ -94,13 +96,26 @@ def test_streams_are_not_held_back_unless_the_application_says_otherwise() -> No
 
 def test_a_stream_is_cared_for_when_it_is_silent_and_when_it_is_old() -> None:
     stream = EventStream(100.0, 20.0, 150.0)
-    assert (stream.next_deadline(), stream.is_silent(119.0), stream.is_silent(120.0), stream.is_old(120.0)) == (
-        120,
-        False,
-        True,
-        False,
-    )
-    stream.sent(135.0)
-    assert (stream.next_deadline(), stream.is_silent(150.0), stream.is_old(150.0)) == (150, False, True)
+    assert stream.next_deadline(100.0) == 120
+    assert not stream.needs_comment(119.0)
+    assert stream.needs_comment(120.0)
+    assert not stream.is_old(120.0)
+    stream.sent(b"data: x\n\n", 135.0)
+    assert stream.next_deadline(135.0) == 150
+    assert not stream.needs_comment(150.0)
+    assert stream.is_old(150.0)
     silent = EventStream(100.0, None, 150.0)
-    assert (silent.next_deadline(), silent.is_silent(149.0)) == (150, False)
+    assert (silent.next_deadline(100.0), silent.needs_comment(149.0)) == (150, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"), [(b"data: x\n\n", True), (b"data: x\r\n\r\n", True), (b"data: x", False), (b"data: x\n", False)]
+)
+def test_no_comment_stands_in_the_middle_of_an_event(content: bytes, whole: bool) -> None:
+    stream = EventStream(100.0, 20.0, 500.0)
+    stream.sent(content, 110.0)
+    stream.sent(b"", 110.0)
+    assert stream.needs_comment(130.0) is whole
+    assert stream.next_deadline(130.0) == 150  # later, not at once again
+    stream.sent(b"\n\n", 131.0)
+    assert stream.needs_comment(151.0)

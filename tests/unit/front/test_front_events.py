@@ -158,6 +158,22 @@ def test_comments_keep_a_silent_stream_alive() -> None:
         assert content == b"data: x\n\n"
 
 
+def test_no_comment_is_put_into_what_an_application_writes_itself() -> None:
+    with serving(ping_interval=0.03) as server, streaming(server) as client:
+        channel = server.take("http.request")[0]["reply_channel"]
+        server.layer.send(channel, {"content": b"data: one", "more_content": True})
+        while chunk(client) != b"data: one":
+            pass
+        (connection,) = server.front.bridge.connections
+        exchange = connection._exchange
+        assert exchange is not None
+        before = exchange.deadline
+        server.wait_for(lambda: exchange.deadline != before)
+        server.layer.send(channel, {"content": b" event\n\n", "more_content": True})
+        assert chunk(client) == b" event\n\n"
+        assert chunk(client) == b":\n\n"
+
+
 def test_an_old_stream_is_ended_well_and_its_client_may_come_back() -> None:
     with serving(websocket_timeout=0.2) as server, streaming(server) as client:
         assert chunk(client) == b""
