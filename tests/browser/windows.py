@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
@@ -54,10 +55,17 @@ class Window:
     def run(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)
 
+    def holds(self, expression: str, *arguments: object) -> bool:
+        """Whether a JavaScript expression is true; it is not while the page is just being replaced by another."""
+        try:
+            return bool(self.run(f"return Boolean({expression})", *arguments))
+        except WebDriverException:
+            return False  # whatever else it was, the watchdog's own look at the page raises again
+
     def wait_for(self, what: str, expression: str, *arguments: object) -> None:
         """Wait until a JavaScript expression is true; ``what`` says in the failure what was waited for."""
         deadline = time.monotonic() + WATCHDOG
-        while not self.run(f"return Boolean({expression})", *arguments):
+        while not self.holds(expression, *arguments):
             if time.monotonic() > deadline:
                 pytest.fail(f"waited {WATCHDOG:.0f} s for {what}; the page says: {self.run('return document.body.innerText')!r}")
             time.sleep(0.05)

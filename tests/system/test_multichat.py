@@ -3,9 +3,9 @@
 import http.client
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,15 +14,23 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from examples.multichat.users import DEMO
-from tests.servers import WATCHDOG, Server, StartServer
+from tests.servers import WATCHDOG, Server
 
 ADA, GRACE = DEMO
 FORM = "application/x-www-form-urlencoded"
 
 
-@pytest.fixture
-def house(server: StartServer, tmp_path: Path) -> Server:
-    return server("--workers", "2", app="examples.multichat", env={"MULTICHAT_STATE": str(tmp_path / "state")})
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests here: each has browsers of its own, with cookies of their own."""
+    folder = tmp_path_factory.mktemp("house")
+    running = Server(folder, "--workers", "2", app="examples.multichat", env={"MULTICHAT_STATE": str(folder / "state")})
+    try:
+        running.wait_until_started()
+        yield running
+        running.stop()
+    finally:
+        running.discard()
 
 
 @dataclass
