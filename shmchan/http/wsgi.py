@@ -6,6 +6,7 @@ out with everything else that its consumer sent, when that is over; every other 
 makes it. Workers run it, each request in one thread from its beginning to its end.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
@@ -106,14 +107,14 @@ class _Answer:
         self.whole = False
 
     def run(self, app: WsgiApp, environ: dict[str, Any]) -> None:
-        result = app(environ, self.start_response)
-        try:
-            self._send_result(result)
-        finally:
-            self.stream.close()
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
+        with contextlib.closing(self.stream):
+            result = app(environ, self.start_response)
+            try:
+                self._send_result(result)
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
 
     # --- what the application calls
 
@@ -137,6 +138,8 @@ class _Answer:
 
     def write(self, data: bytes) -> None:
         """PEP 3333, "The write() Callable": for those who have no iterable."""
+        if self.whole:
+            raise RuntimeError("write() was called after a piece that was as long as the content-length says")
         if self._check(data) and not self._is_silent():
             self._send(data)
 

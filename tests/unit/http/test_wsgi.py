@@ -174,6 +174,18 @@ def test_what_exceeds_the_length_is_left_out_and_told(caplog: pytest.LogCaptureF
     assert "/long: 6 bytes exceed the content-length and are left out" in caplog.text
 
 
+def test_nothing_is_written_after_the_whole() -> None:
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        write = start_response("200 OK", [("Content-Length", "5")])
+        yield b"hello"
+        write(b"more")
+
+    exchange = Exchange()
+    with pytest.raises(RuntimeError, match="as long as the content-length"):
+        exchange.run(app)
+    assert content_of(exchange.answers()) == b"hello"
+
+
 # --- what goes wrong
 
 
