@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from shmchan import delay
+from shmchan.layers.shm import ShmChannelLayer
 from tests.browser.conftest import Chat
 from tests.browser.windows import Window
 
@@ -46,21 +48,32 @@ def test_both_come_back_when_the_server_was_ended_and_started_again(windows: tup
     assert grace.lines().count("Written while the server was away") <= 1
 
 
-def test_a_reminder_comes_to_the_room_also_when_the_server_was_killed_meanwhile(
+def test_a_reminder_comes_to_the_room_and_outlives_a_server_that_is_killed(
     windows: tuple[Window, Window], chat: Chat, tmp_path: Path
 ) -> None:
     ada, grace = windows
+    shown = "JSON.stringify([...document.querySelectorAll('.reminder .words')].map((one) => one.textContent)) === arguments[0]"
     ada.enter(chat.url, "Ada")
     grace.enter(chat.url, "Grace")
-    ada.type_line("/remind 4s tea")
-    ada.wait_for_line("/remind 4s tea", own=True)
-    ada.wait_for("word that it is noted", "document.querySelector('.own .aside')?.textContent.includes('will be reminded')")
-    chat.kill()
-    chat.start()
+    ada.type_line("/remind 1s tea")
     for window in (ada, grace):
-        shown = "[...document.querySelectorAll('.reminder')].map((item) => item.querySelector('.words').textContent)"
-        window.wait_for("the reminder", f"JSON.stringify({shown}) === arguments[0]", '["tea"]')
-    assert "/remind 4s tea" not in grace.lines()
+        window.wait_for("the reminder", shown, '["tea"]')
+    ada.type_line("/remind 1h bread")
+    ada.wait_for("word that it is noted", "document.querySelectorAll('.own:not(.pending) .aside').length === 2")
+    chat.kill()
+    ada.wait_for_state("reconnecting")
+    grace.wait_for_state("reconnecting")
+    chat.start()
+    ada.wait_for_state("connected")
+    grace.wait_for_state("connected")
+    with ShmChannelLayer.attach(chat.running.name) as layer:
+        [waits] = delay.pending(channel_layer=layer)
+        assert waits.content is not None
+        assert (waits.channel, waits.content["text"]) == ("chat.remind", "bread")
+        delay.send(waits.channel, waits.content, delay=0, id=waits.id, channel_layer=layer)  # the hour is over
+    for window in (ada, grace):
+        window.wait_for("the second reminder", shown, '["tea","bread"]')
+    assert not any(line.startswith("/remind") for line in grace.lines())
     assert ada.picture(tmp_path / "reminder.png").startswith(PNG)
 
 
