@@ -108,7 +108,8 @@ def available_cores() -> int:
 @consumer_options
 @click.pass_context
 def run(context: click.Context, /, app: str, log_level: str, nothreading: bool, debug: bool, **given: Any) -> int:
-    """Serve APP, which is MODULE or MODULE:ATTRIBUTE (default: routing, then channel_routing).
+    """Serve APP, which is MODULE or MODULE:ATTRIBUTE (default: routing, then channel_routing). It is a routing, or a WSGI
+    application (default: application, then app).
 
     SIGTERM or Ctrl-C finishes what runs, closes WebSockets with 1012 and leaves nothing behind; a second one stops at once.
     """
