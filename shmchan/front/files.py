@@ -64,17 +64,10 @@ class FileExchange:
         self.deadline: float | None = None
         self._bridge.counters.add("requests")
         self._bridge.counters.add("static")
-        try:
-            if request.head.method not in ("GET", "HEAD"):
-                self._refuse(http, 405, [(b"allow", b"GET, HEAD")])
-                return
-            self._file = place.open(connection.path_of(request.head), accepted_codings(request.head.headers))
-            self._answer(http, self._file)
-        except NotServed as reason:
-            if str(reason):
-                logger.warning("%s is a %d: %s", self._where(), reason.status, reason)
-            headers: Headers = [] if reason.location is None else [(b"location", reason.location + self._query())]
-            self._refuse(http, reason.status, headers)
+        if connection.drained:
+            self._respond(http, place)
+        else:  # behind others of its client, who may have sent a thousand at once: everybody else comes first
+            self._bridge.loop.call_soon(self._respond_later, http, place)
 
     @property
     def connection(self) -> "Connection":
@@ -101,6 +94,25 @@ class FileExchange:
         self._connection.abort()
 
     # ------------------------------------------------------------------------------------------------------------------------
+
+    def _respond_later(self, http: HTTPConnection, place: Folder | SingleFile) -> None:
+        if self.waits:
+            self._respond(http, place)
+            self._connection.update(self._bridge.now())
+
+    def _respond(self, http: HTTPConnection, place: Folder | SingleFile) -> None:
+        head = self._request.head
+        try:
+            if head.method not in ("GET", "HEAD"):
+                self._refuse(http, 405, [(b"allow", b"GET, HEAD")])
+                return
+            self._file = place.open(self._connection.path_of(head), accepted_codings(head.headers))
+            self._answer(http, self._file)
+        except NotServed as reason:
+            if str(reason):
+                logger.warning("%s is a %d: %s", self._where(), reason.status, reason)
+            headers: Headers = [] if reason.location is None else [(b"location", reason.location + self._query())]
+            self._refuse(http, reason.status, headers)
 
     def _answer(self, http: HTTPConnection, file: OpenFile) -> None:
         head = self._request.head

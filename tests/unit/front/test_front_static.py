@@ -7,11 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from shmchan.front import files
+from shmchan.front import files, static
 from shmchan.front.files import SMALL
 from shmchan.front.static import content_type
 
@@ -298,6 +299,23 @@ def test_an_old_client_and_one_on_a_unix_socket_get_it_too(folder: Path, tmp_pat
     with serve(folder, unix=str(tmp_path / "unix")) as server, server.client() as client:
         client.send(b"GET /s/big.bin HTTP/1.0\r\n\r\n")
         assert client.rest().partition(b"\r\n\r\n")[2] == (folder / "big.bin").read_bytes()
+
+
+def test_one_client_with_many_requests_lets_others_in_between(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+    open_it = static.Folder.open
+
+    def noted(self: static.Folder, path: str, codings: frozenset[bytes]) -> static.OpenFile:
+        turns.append(path)
+        server.front.loop.call_soon(turns.append, "others")
+        return open_it(self, path, codings)
+
+    monkeypatch.setattr(static.Folder, "open", noted)
+    with serve(folder) as server, server.client() as client:
+        client.send(b"".join(b"GET /s/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(200)))
+        assert [client.response().status for _ in range(200)] == [404] * 200
+    assert [turn for turn in turns if turn != "others"] == [f"/s/{number}" for number in range(200)]
+    assert all("others" in pair for pair in pairwise(turns))
 
 
 def open_files() -> int:
