@@ -447,10 +447,12 @@ def test_a_client_that_takes_nothing_is_cut_off() -> None:
     with Server(write_timeout=0.05) as server, server.client() as client:
         client.send(GET)
         reply = server.take("http.request")[0]["reply_channel"]
-        server.layer.send(reply, {"status": 200, "content": bytes(7 << 20), "more_content": True})
-        server.layer.send(reply, {"content": bytes(7 << 20)})
+        first = {"status": 200, "content": bytes(7 << 20), "more_content": True, "closed_channel": "closed?1"}
+        server.layer.send(reply, first)
+        server.layer.send(reply, {"content": bytes(7 << 20), "more_content": True})
         server.wait_for(lambda: server.counted("timeout.write") == 1)
         server.wait_for(lambda: not server.front.bridge.connections)
+        server.wait_for(lambda: closed(server, "closed?1"))
 
 
 def test_the_access_log_has_a_line_per_request(caplog: pytest.LogCaptureFixture) -> None:
