@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+import psutil
 from django.utils import autoreload
 
 AGAIN = 3  # Django's own choice
@@ -65,7 +66,18 @@ def _interpreter() -> list[str]:
 class _Files(autoreload.StatReloader):  # type: ignore[misc]  # Django has no types
     """The files of everything that this process has imported, and those that Django's apps add: templates, translations."""
 
-    SLEEP_TIME = TICK
+    def tick(self) -> Iterator[None]:
+        """Look at all of them, again and again. One may have changed while this process began, after it was imported."""
+        began = psutil.Process().create_time()
+        known: dict[Any, float] = {}
+        while True:
+            now = time.time()
+            for path, changed in self.snapshot_files():
+                if known.get(path, began) < changed <= now:
+                    self.notify_file_changed(path)
+                known[path] = changed
+            time.sleep(TICK)
+            yield
 
     def notify_file_changed(self, path: Any) -> None:
         """Whatever it is, the workers have it in memory."""

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import traceback
+from types import FrameType
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands.runserver import Command as DjangoCommand
 from django.db import connections
+from django.urls import get_resolver
 from django.utils import autoreload
 
 from shmchan.cli.settings import parse_size
@@ -52,9 +54,16 @@ class Command(DjangoCommand):  # type: ignore[misc]  # Django has no types
             sys.exit(reload.start_again_and_again(sys.argv))
         _log_to_stderr()
         watch = reload.Watch(_stop_this_process) if options["use_reloader"] else None
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            """Told to stop while nothing is served, by a person or by the watch."""
+            sys.exit(reload.AGAIN if watch is not None and watch.has_changed else 0)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, leave)
         try:
             autoreload.raise_last_exception()
-            code = self.serve_project(**options)
+            code = autoreload.check_errors(self.serve_project)(**options)  # which has broken files watched, too
         except Exception as error:
             if watch is None:
                 raise
@@ -76,10 +85,12 @@ class Command(DjangoCommand):  # type: ignore[misc]  # Django has no types
 
         if not options["skip_checks"]:
             self.stdout.write("Performing system checks...\n\n")
-            self.check(**self.get_check_kwargs(options) if hasattr(self, "get_check_kwargs") else {"display_num_errors": True})
+            self.check(display_num_errors=True)
         self.check_migrations()
         routing.serve_static = options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"])
-        routing.make_routing(routing.serve_static)  # what is wrong with it is told here, and its files are watched
+        # What is wrong with either is told here, and their files are watched.
+        routing.make_routing(routing.serve_static)
+        get_resolver().url_patterns  # noqa: B018 - imports them
         connections.close_all()  # of this process: none may be shared with its children
         try:
             return serve(self.run_options(**options), self.announce)
