@@ -394,7 +394,7 @@ def test_a_download_that_ends_early_leaves_nothing_open(folder: Path, huge: Path
                 server.wait_for(lambda: server.counted("timeout.write") == 1)
                 server.wait_for(lambda: not server.front.bridge.connections)
         server.wait_for(lambda: not server.front.bridge.connections)
-        server.wait_for(lambda: open_files() == before)
+        server.wait_for(lambda: open_files() <= before)
 
 
 @pytest.mark.parametrize("change", ["shorter", "other"])
