@@ -18,16 +18,17 @@ from typing import Any
 
 from shmchan.exceptions import ShmchanError
 
-from . import load, ordering, servers
+from . import delay, load, ordering, servers
 from .pair import SUBJECTS
 from .results import SELF, Measurement, Round, Target
 
 BACKLOG = 10_000
 IDLE_BYTES = 120_000_000
 PAIR_SECONDS = 120
+DELAY_SECONDS = 900
 PIPE, FIFO, LADEN = "Pipe + msgspec", "faster-fifo", f"{SELF}, {BACKLOG:,} queued"
 PAIRS = (SELF, LADEN, *(subject for subject in SUBJECTS if subject != SELF))
-NEEDS = {PIPE: "msgspec", FIFO: "faster_fifo"}
+NEEDS = {PIPE: "msgspec", FIFO: "faster_fifo", delay.HUEY: "huey"}
 Progress = Callable[[str], None]
 
 
@@ -83,19 +84,37 @@ def measure_ordering(benchmark: Benchmark, parameters: Mapping[str, Any], progre
     return measurements
 
 
+def measure_delay(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
+    """Messages that are to go out later, each measurement in a process of its own."""
+    measurements = []
+    for subject in benchmark.subjects:
+        pending = {"pending": delay.WAITING.get(subject, parameters["pending"])}
+        if subject == delay.MANY:
+            pending["pending"] = parameters.get("many", pending["pending"])
+        package = NEEDS.get(subject)
+        absent = package is not None and importlib.util.find_spec(package) is None
+        reason = f"not installed (pip install {package})" if absent else None
+        measurements.append(Measurement(benchmark.name, subject, {**parameters, **pending}, missing=reason))
+    for number, each in turns(measurements, parameters["rounds"]):
+        progress(f"{benchmark.name}: round {number} of {parameters['rounds']}, {each.subject}")
+        numbers = (str(each.parameters["pending"]), str(parameters["count"]))
+        each.rounds.append(child("shmchan.bench.delay", parameters["kind"], each.subject, *numbers, seconds=DELAY_SECONDS))
+    return measurements
+
+
 def pair(subject: str, kind: str, count: int, backlog: int) -> Round:
     return child("shmchan.bench.pair", subject, kind, str(count), str(backlog))
 
 
-def child(module: str, *arguments: str) -> Round:
+def child(module: str, *arguments: str, seconds: float = PAIR_SECONDS) -> Round:
     """What a module measures in a process of its own, which prints a round as JSON."""
     command = [sys.executable, "-m", module, *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
-            printed, problems = process.communicate(timeout=PAIR_SECONDS)
+            printed, problems = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise PairFailed(f"{' '.join(command)} did not end within {PAIR_SECONDS} s") from None
+            raise PairFailed(f"{' '.join(command)} did not end within {seconds} s") from None
         finally:
             if process.poll() is None:  # too slow, or Ctrl-C here; all its processes end with it
                 os.killpg(process.pid, signal.SIGKILL)
@@ -189,6 +208,38 @@ BENCHMARKS = (
         measure_ordering,
         {"workers": 8, "connections": 1000, "messages": 8, "mean_ms": 4, "rounds": 3},
         {"messages": 2, "rounds": 1},
+    ),
+    Benchmark(
+        "delay",
+        "Messages to go out later, taken in and on the disk, with 1,000,000 waiting (rivals: with none; huey: no fsync)",
+        (SELF, delay.FEW, delay.MANY, delay.HUEY, delay.POLLING),
+        measure_delay,
+        {"kind": "accept", "pending": 1_000_000, "count": 400_000, "rounds": 3},
+        {"pending": 10_000, "many": 100_000, "count": 20_000, "rounds": 1},
+    ),
+    Benchmark(
+        "delay-fire",
+        "How late 1,000 messages a second go out, with 1,000,000 waiting (rivals: with none)",
+        (SELF, delay.HUEY, delay.POLLING),
+        measure_delay,
+        {"kind": "fire", "pending": 1_000_000, "count": 20_000, "rounds": 3},
+        {"pending": 10_000, "count": 1_000, "rounds": 1},
+    ),
+    Benchmark(
+        "delay-ready",
+        "From the start of the delay process to its first answer, with 1,000,000 waiting",
+        (SELF,),
+        measure_delay,
+        {"kind": "ready", "pending": 1_000_000, "count": 5, "rounds": 1},
+        {"pending": 10_000, "count": 2},
+    ),
+    Benchmark(
+        "delay-memory",
+        "Unique memory of the delay process with 1,000,000 waiting, after 100,000 more",
+        (SELF,),
+        measure_delay,
+        {"kind": "memory", "pending": 1_000_000, "count": 100_000, "rounds": 1},
+        {"pending": 10_000, "count": 10_000},
     ),
 )
 

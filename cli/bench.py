@@ -27,7 +27,7 @@ def bench(names: tuple[str, ...], quick: bool, only: tuple[str, ...], as_json: b
     of order.
     """
     wanted = (*names, *only)
-    chosen = [benchmark for benchmark in suite.BENCHMARKS if not wanted or benchmark.name in wanted]
+    chosen = [benchmark for benchmark in suite.BENCHMARKS if not wanted or is_wanted(benchmark.name, wanted)]
     measurements: list[results.Measurement] = []
     failed = False
     if not as_json:
@@ -50,6 +50,11 @@ def bench(names: tuple[str, ...], quick: bool, only: tuple[str, ...], as_json: b
     if not as_json:
         show_targets(measurements)
     return 1 if failed or not all(each.sound for each in measurements) else 0
+
+
+def is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a benchmark was named, or stands under one that was: `delay` means `delay-fire` as well."""
+    return any(name == one or name.startswith(f"{one}-") for one in wanted)
 
 
 def show_targets(measurements: list[results.Measurement]) -> None:

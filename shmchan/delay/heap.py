@@ -12,11 +12,12 @@ only the segment knows, and it outlives this process.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from shmchan.delay.checkpoint import Checkpointer
 from shmchan.delay.schedule import following
 from shmchan.exceptions import HeapBlocked, HeapError
 
@@ -26,7 +27,8 @@ WALL, STEADY = 0, 1
 BATCH = 64
 BUSY_SECONDS = 2.0
 CACHE_KIB = 8192
-CHECKPOINT_PAGES = 4000
+CHECKPOINT_WORK = 500
+CHECKPOINT_PAGES = 50_000  # where the checkpoints beside the work do not keep up
 LARGEST_LOG = 64 << 20
 COUNTERS = ("accepted", "fired", "retried", "dead_lettered", "bad", "cancelled", "purged")
 
@@ -96,6 +98,8 @@ class Heap:
         self.path = path
         self._lock_fd: int | None = None
         self._synchronous = ""
+        self._work = 0
+        self._checkpointer: Checkpointer | None = None
         try:
             if path is not None and not read_only:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -173,6 +177,8 @@ class Heap:
 
     def close(self) -> None:
         """Close the file; another may own it then."""
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         self._db.close()
         self._release()
 
@@ -213,6 +219,12 @@ class Heap:
             except BaseException:
                 self._roll_back()
                 raise
+        self._work += 1
+        if self._work >= CHECKPOINT_WORK and self.path is not None:
+            self._work = 0
+            if self._checkpointer is None:
+                self._checkpointer = Checkpointer(self.path)
+            self._checkpointer.ask()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -250,9 +262,10 @@ class Heap:
             found = self._db.execute("SELECT number FROM taken WHERE epoch = ?", (epoch,)).fetchone()
         return int(found[0]) if found else 0
 
-    def insert(self, rows: Iterable[NewRow]) -> None:
+    def insert(self, rows: Sequence[NewRow]) -> None:
         """Add messages, in place of those with the same id. In a transaction."""
         self._db.executemany(_INSERT, rows)
+        self._work += len(rows) // 20
 
     def note_taken(self, epoch: int, number: int) -> None:
         """Everything up to this number is stored. In the same transaction."""

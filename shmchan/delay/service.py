@@ -158,7 +158,6 @@ class Service:
         rows: list[NewRow] = []
         bad: list[tuple[Incoming, str]] = []
         replies: list[tuple[str, Message]] = []
-        accepted = 0
         wall, steady = self.clocks.now()
         now_ns = time.monotonic_ns()
         with self.heap.transaction(durable=True):
@@ -170,8 +169,7 @@ class Service:
                     bad.append((one, str(error)))
                     continue
                 if order.request is not None:
-                    self.heap.insert(rows)  # what came before it
-                    accepted += len(rows)
+                    self._insert(rows)  # what came before it
                     rows = []
                     answer = self._serve(order, one.number, one.number <= stored)
                     if order.reply_channel is not None:
@@ -179,10 +177,8 @@ class Service:
                 elif one.number > stored:
                     age = max(0, now_ns - one.queued_ns - TICK_NS) // 1000
                     rows.append(_row(order, wall, steady - age))
-            self.heap.insert(rows)
-            accepted += len(rows)
-            fresh = sum(one.number > stored for one, _ in bad)
-            self.heap.count(accepted=accepted, bad=fresh)
+            self._insert(rows)
+            self.heap.count(bad=sum(one.number > stored for one, _ in bad))
             if hand[-1].number > stored:
                 self.heap.note_taken(epoch, hand[-1].number)
         self._hand = []
@@ -196,6 +192,11 @@ class Service:
         refused = {id(one) for one, _ in bad}
         self.port.acknowledge([one for one in hand if id(one) not in refused] if bad else hand)
         return True
+
+    def _insert(self, rows: list[NewRow]) -> None:
+        if rows:
+            self.heap.insert(rows)
+            self.heap.count(accepted=len(rows))
 
     def _serve(self, order: Order, number: int, again: bool) -> Message:
         """Answer a request, in the transaction that takes it in. One that comes again, after a death, is answered again."""
