@@ -18,10 +18,10 @@ import click
 from shmchan.cli.settings import option
 from shmchan.delay.api import Scheduled, ask, page
 from shmchan.delay.heap import Heap
-from shmchan.delay.place import default_path
 from shmchan.delay.service import PAGE_ROWS, PURGE_ROWS, scheduled
 from shmchan.exceptions import ConfigError, NoInstance
 from shmchan.layers.base import BaseChannelLayer
+from shmchan.state import state_folder
 
 COLUMNS = ("id", "due", "channel", "every", "tries", "content")
 SHOWN = 60
@@ -130,7 +130,7 @@ def opened(name: str, db: Path | None, read_only: bool) -> Iterator[Where]:
         try:
             layer = ShmChannelLayer.attach(name)
         except NoInstance:
-            db = default_path(name)
+            db = state_folder(name) / "delay.db"
             if not db.exists():
                 raise
         else:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from shmchan.exceptions import ShmchanError
 from shmchan.sessions.session import Session
+from shmchan.state import state_folder
 
 TWO_WEEKS = 14 * 86400
 
@@ -104,10 +105,8 @@ def default_engine() -> Engine:
 
 
 def default_path() -> Path:
-    """``$XDG_STATE_HOME/shmchan/NAME/sessions.db``; for root under ``/var/lib``. NAME is ``SHMCHAN_NAME``, else ``default``."""
-    own = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    state = Path("/var/lib") if os.geteuid() == 0 else own
-    return state / "shmchan" / os.environ.get("SHMCHAN_NAME", "default") / "sessions.db"
+    """``sessions.db`` in the state folder of the instance: `shmchan.state.state_folder`; ``SHMCHAN_NAME``, else ``default``."""
+    return state_folder(os.environ.get("SHMCHAN_NAME", "default")) / "sessions.db"
 
 
 class SessionStore(Session):

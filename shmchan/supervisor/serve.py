@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shmchan.delay.place import default_path
 from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
 from shmchan.layers.attachment import MAX_MESSAGE_SIZE
@@ -21,6 +20,7 @@ from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.instance import is_left_over
 from shmchan.layers.shm import ShmChannelLayer
 from shmchan.routing import Router
+from shmchan.state import state_folder
 from shmchan.supervisor.child import Ready, Role
 from shmchan.supervisor.listeners import Listeners
 from shmchan.supervisor.supervisor import Supervisor
@@ -52,7 +52,7 @@ class RunOptions:
         only, exclude: globs; the channels that the workers take messages of.
         user_loader: ``module:function``, for `shmchan.auth.set_user_loader`.
         delay: whether there is a delay process.
-        delay_db: its heap; None is `shmchan.delay.process.default_path`, with ``debug`` memory.
+        delay_db: its heap; None is ``delay.db`` in `shmchan.state.state_folder`, with ``debug`` memory.
         app_dir: folder from which the application is imported.
         debug: whether all of it runs in one process.
         front: the front's own options.
@@ -161,7 +161,7 @@ def delay_heap(options: RunOptions) -> Path | None:
     """Where the delay process keeps what waits; None if there is none."""
     if not options.delay:
         return None
-    return (options.delay_db or default_path(options.name)).absolute()
+    return (options.delay_db or state_folder(options.name) / "delay.db").absolute()
 
 
 def delay_main(options: RunOptions, heap: Path, listeners: Listeners, ready: Ready) -> int:

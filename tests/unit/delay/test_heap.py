@@ -11,7 +11,6 @@ import pytest
 
 from shmchan.delay import heap as module
 from shmchan.delay.heap import STEADY, VERSION, WALL, Heap
-from shmchan.delay.place import default_path
 from shmchan.exceptions import HeapBlocked, HeapError
 
 
@@ -172,14 +171,3 @@ def test_a_reader_changes_nothing(path: Path) -> None:
             with pytest.raises(HeapError), reader.transaction():
                 reader.purge(None, 10)
             assert [row.due for row in reader.page(None, 0, 10)] == [1]
-
-
-def test_the_default_place_outlives_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert default_path("x") == Path("/state/shmchan/x/delay.db")
-    monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert default_path("x") == Path("/var/lib/shmchan/x/delay.db")
-    monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setenv("HOME", "/home/me")
-    assert default_path("x") == Path("/home/me/.local/state/shmchan/x/delay.db")

@@ -186,6 +186,5 @@ def test_how_sessions_are_kept_is_a_choice(monkeypatch: pytest.MonkeyPatch, tmp_
     finally:
         settings.engine = before
     monkeypatch.setenv("SHMCHAN_NAME", "shop")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_path() == tmp_path / "shmchan/shop/sessions.db"

@@ -25,12 +25,12 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Wait and send."""
-        from shmchan.delay.place import default_path
         from shmchan.delay.process import run_delay
         from shmchan.layers.shm import ShmChannelLayer
+        from shmchan.state import state_folder
 
         name = options["name"] or os.environ.get("SHMCHAN_NAME", "default")
-        path = options["delay_db"] or default_path(name)
+        path = options["delay_db"] or state_folder(name) / "delay.db"
         try:
             with ShmChannelLayer.attach(name) as layer:
                 run_delay(layer, path.absolute(), lambda: self.stdout.write(f"Delayed messages of {name!r} wait in {path}."))
