@@ -116,8 +116,10 @@ class Project:
             self.server.send_signal(number)
         wait_for("the end of the server", lambda: self.server is None or self.server.poll() is not None, self.log)
         assert self.server.returncode == 0, self.printed()
-        assert left_behind(self.name) == [], self.printed()
         self.server = None
+
+    def assert_nothing_is_left(self) -> None:
+        assert left_behind(self.name) == [], self.printed()
 
     def discard(self) -> None:
         if self.server is not None and self.server.poll() is None:
@@ -219,6 +221,7 @@ def test_runserver_serves_views_static_files_and_websockets_and_any_process_is_h
     assert second.returncode != 0
     assert "is running already" in second.stderr
     project.stop(signal.SIGINT)
+    project.assert_nothing_is_left()
 
 
 def test_runserver_starts_again_when_a_file_changes_and_waits_where_one_is_broken(project: Project) -> None:
@@ -239,6 +242,7 @@ def test_runserver_starts_again_when_a_file_changes_and_waits_where_one_is_broke
     browser.port = project.port
     assert "data-changed" not in browser.request("GET", "/")[2]
     project.stop()
+    project.assert_nothing_is_left()
 
 
 def test_runworker_joins_a_running_instance_and_takes_over_what_is_its_own(project: Project) -> None:
@@ -267,6 +271,7 @@ def test_runworker_joins_a_running_instance_and_takes_over_what_is_its_own(proje
         project.stop()
         wait_for("the worker to leave with its instance", lambda: worker.poll() is not None, project.log)
         assert worker.returncode == 0
+        project.assert_nothing_is_left()
     finally:
         worker.kill()
         worker.wait()
