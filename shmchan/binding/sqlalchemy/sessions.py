@@ -41,6 +41,7 @@ UNSEEN = "shmchan_unseen"
 
 AT_ONCE = 500  # rows that are read by one SELECT
 _INFO = "shmchan.binding"
+_OF_ASYNCIO = "_shmchan_of_asyncio"
 _WRITES = re.compile(
     r"""\s*(?:insert\s+(?:or\s+\w+\s+)?into|replace\s+into|merge\s+into|update(?:\s+or\s+\w+)?|delete\s+from|truncate(?:\s+table)?)
     \s+(?:only\s+)?(?:["`\[]?\w+["`\]]?\.)?["`\[]?(?P<table>\w+)""",
@@ -71,19 +72,36 @@ def attach(target: Any) -> None:
 
     Args:
         target: a `sessionmaker`, a `scoped_session` of one, a subclass of `Session`, or one session. The first that is no single
-            session also makes the changes of clients, for bindings without an attribute ``sessions`` that is another.
+            session also makes the changes of clients, for bindings without an attribute ``sessions`` that is another. Or an
+            `async_sessionmaker`, which makes none of these.
 
     Raises:
         sqlalchemy.exc.ArgumentError, InvalidRequestError: it is none of them.
     """
+    if isinstance(getattr(target, "kw", None), dict) and not isinstance(target, sessionmaker):
+        attach(_sync_class_of(target))
+        return
     for name, listener in _LISTENERS.items():
         if not event.contains(target, name, listener):
             event.listen(target, name, listener)
     for name, listener in _ROW_LISTENERS.items():
         if not event.contains(Mapper, name, listener):
             event.listen(Mapper, name, listener)
-    if isinstance(target, (sessionmaker, scoped_session, type)) and target not in _factories:
+    if isinstance(target, (sessionmaker, scoped_session, type)) and not _is_of_asyncio(target) and target not in _factories:
         _factories.append(target)
+
+
+def _sync_class_of(maker: Any) -> type[Session]:
+    """The class of the sessions within an `async_sessionmaker`; one of its own, as the usual one is everybody's."""
+    used: type[Session] = maker.kw.get("sync_session_class", Session)
+    if not _is_of_asyncio(used):
+        used = type("AttachedSession", (used,), {_OF_ASYNCIO: True})
+        maker.configure(sync_session_class=used)
+    return used
+
+
+def _is_of_asyncio(target: Any) -> bool:
+    return _OF_ASYNCIO in getattr(target, "__dict__", ())
 
 
 def session_factory(binding: Binding) -> Factory:

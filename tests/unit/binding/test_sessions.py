@@ -2,11 +2,13 @@
 
 import logging
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
 from shmchan import Message, route
@@ -14,7 +16,7 @@ from shmchan.asgi import channel_layers
 from shmchan.binding.sqlalchemy import UNSEEN, UnseenChange, attach
 from shmchan.layers.shm import ShmChannelLayer
 from shmchan.testing import Client, apply_routes
-from tests.unit.binding.models import Board, Card, engine, heard, make_session, payloads
+from tests.unit.binding.models import Base, Board, Card, engine, heard, make_session, payloads
 
 TABLE: Any = Card.__table__
 
@@ -270,6 +272,31 @@ def test_a_single_session_is_attached_in_the_middle_of_its_transaction(layer: Sh
         session.get_one(Card, 1).text = "x"
         session.commit()
     assert [told[1:] for told in heard(layer) if told[0] == "others"] == [("update", 1)]
+
+
+def test_sessions_of_asyncio_are_heard_too(layer: ShmChannelLayer, tmp_path: Path) -> None:
+    async def work(message: Message) -> None:
+        other = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/async.db")
+        async with other.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        maker = async_sessionmaker(other)
+        attach(maker)
+        attach(maker)
+        async with maker.begin() as session:
+            session.add(Card(text="one"))
+        async with maker.begin() as session:
+            (await session.get_one(Card, 1)).text = "two"
+            await session.execute(update(Card).values(place=3))
+        async with maker() as session:
+            with pytest.raises(UnseenChange):
+                await session.execute(insert(Card), [{"text": "x"}])
+        async with AsyncSession(other) as session, session.begin():
+            session.add(Card(text="nobody hears"))
+        await other.dispose()
+
+    with apply_routes([route("work", work)]):
+        Client().send_and_consume("work")
+    assert [told[1:] for told in heard(layer) if told[0] == "others"] == [("create", 1), ("update", 1)]
 
 
 def test_a_binding_that_fails_keeps_the_transaction_from_committing(
