@@ -71,11 +71,14 @@ class _Files(autoreload.StatReloader):  # type: ignore[misc]  # Django has no ty
         began = psutil.Process().create_time()
         known: dict[Any, float] = {}
         while True:
-            now = time.time()
             for path, changed in self.snapshot_files():
-                if known.get(path, began) < changed <= now:
-                    self.notify_file_changed(path)
+                if path in known:
+                    is_new = changed > known[path]
+                else:
+                    is_new = began < changed <= time.time()  # of one from the future every start would be another
                 known[path] = changed
+                if is_new:
+                    self.notify_file_changed(path)
             time.sleep(TICK)
             yield
 
