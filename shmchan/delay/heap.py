@@ -26,9 +26,10 @@ APPLICATION = 0x73686D64  # "shmd"; where SQLite notes whose file it is
 WALL, STEADY = 0, 1
 BATCH = 64
 BUSY_SECONDS = 2.0
-CACHE_KIB = 8192
+CACHE_KIB = 16384
+PAGE_BYTES = 1024  # the index by due time is written all over: a small page is less to write
 CHECKPOINT_WORK = 500
-CHECKPOINT_PAGES = 50_000  # where the checkpoints beside the work do not keep up
+CHECKPOINT_PAGES = 200_000  # where the checkpoints beside the work do not keep up
 LARGEST_LOG = 64 << 20
 COUNTERS = ("accepted", "fired", "retried", "dead_lettered", "bad", "cancelled", "purged")
 
@@ -147,6 +148,8 @@ class Heap:
         empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not empty and self._version() != VERSION and self._version() not in MIGRATIONS:
             self._refuse_version()
+        if empty:
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         if empty:
             self._script(f"{_SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};")

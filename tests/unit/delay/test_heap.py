@@ -135,7 +135,7 @@ def test_a_damaged_page_is_told(path: Path) -> None:
     with Heap(path) as heap:
         add(heap, *range(5000))
     data = bytearray(path.read_bytes())
-    data[8192:] = os.urandom(len(data) - 8192)
+    data[4096:] = os.urandom(len(data) - 4096)
     path.write_bytes(data)
     with pytest.raises(HeapError, match="it is damaged"):
         read_all(path)
