@@ -72,10 +72,8 @@ class _Files(autoreload.StatReloader):  # type: ignore[misc]  # Django has no ty
         known: dict[Any, float] = {}
         while True:
             for path, changed in self.snapshot_files():
-                if path in known:
-                    is_new = changed > known[path]
-                else:
-                    is_new = began < changed <= time.time()  # of one from the future every start would be another
+                # Of one from the future every start would be another.
+                is_new = changed > known[path] if path in known else began < changed <= time.time()
                 known[path] = changed
                 if is_new:
                     self.notify_file_changed(path)
