@@ -110,7 +110,7 @@ def cancel(
         timeout: seconds to wait for the answer.
 
     Returns:
-        Whether it was there. False: it is under way already, or was never known.
+        Whether it was there; if not, it is under way already, or was never known.
 
     Raises:
         TypeError, ValueError: that is no id.

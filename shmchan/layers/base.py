@@ -196,7 +196,7 @@ class Port(abc.ABC):
         Send anything else: ``http.request``, ``http.request.body?…``, ``http.disconnect``.
 
         Raises:
-            ChannelFull, MessageTooLarge, TypeError.
+            ChannelFull, MessageTooLarge, TypeError: it cannot be sent, or cannot travel.
         """
 
     @abc.abstractmethod
@@ -403,7 +403,7 @@ class BaseChannelLayer(abc.ABC):
         Acknowledge a message and send what its consumer sent, as one unit: all of it or nothing.
 
         Returns:
-            None, or what is owed because a target is full: the lane stays busy until `push` has settled it.
+            None, or what is owed because a target is full; the lane stays busy until `push` has settled it.
         """
 
     @abc.abstractmethod
@@ -412,7 +412,7 @@ class BaseChannelLayer(abc.ABC):
         Try again to send what is owed.
 
         Returns:
-            True when nothing is left: sent, or given up 2 seconds after its commit and counted (see ``parked.dropped``).
+            True when nothing is left, since it was sent, or given up 2 seconds after its commit and counted (see ``parked.dropped``).
         """
 
     @abc.abstractmethod
@@ -433,7 +433,7 @@ class BaseChannelLayer(abc.ABC):
             capacity: how many messages may be under way to the channel, where that is less than it holds.
 
         Returns:
-            False if the front whose channel it is has died: nobody will ever take it; counted.
+            False if the front whose channel it is has died, so that nobody will ever take it; counted.
 
         Raises:
             ChannelFull: nothing was sent.

@@ -55,7 +55,10 @@ class ShmChannelLayer(Receiving, Care):
         max_message_size: bytes of one message, encoded (16 MiB, or an eighth of a small memory).
 
     Raises:
-        NotEnoughMemory, SegmentVersion, SegmentCorrupt, ValueError, OSError.
+        NotEnoughMemory: the memory is too small for the other options.
+        SegmentVersion, SegmentCorrupt: there is a segment of this name that cannot be used.
+        ValueError: an option makes no sense, or is not the live segment's.
+        OSError: the file of the segment cannot be made or mapped.
     """
 
     # --- applications
