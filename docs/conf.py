@@ -1,8 +1,8 @@
 """
 How the documentation is built: ``make docs``, into build/docs.
 
-Owns what Sphinx is told. The pages are docs/*.md, which read as well where they lie; the reference in docs/reference takes its words
-from the docstrings. Nothing is fetched while it is built.
+Owns what Sphinx is told. The pages are docs/*.md, which read as well where they lie; the reference in docs/reference takes its
+words from the docstrings. Nothing is fetched while it is built.
 """
 
 import sys

@@ -412,7 +412,8 @@ class BaseChannelLayer(abc.ABC):
         Try again to send what is owed.
 
         Returns:
-            True when nothing is left, since it was sent, or given up 2 seconds after its commit and counted (see ``parked.dropped``).
+            True when nothing is left, since it was sent, or given up 2 seconds after its commit and counted: see
+            ``parked.dropped``.
         """
 
     @abc.abstractmethod
