@@ -112,7 +112,9 @@ class Heap:
             )
         except (OSError, sqlite3.Error) as error:
             self._release()
-            raise HeapError(str(path), f"it cannot be opened ({error})", "choose another place (--delay-db PATH)") from error
+            raise HeapError(
+                str(path), f"it cannot be opened ({error})", "choose another place (--delay-db PATH), or none (--no-delay)"
+            ) from error
         try:
             with self._meaning():
                 self._prepare(read_only)
