@@ -217,11 +217,18 @@ def _watch(session: Session) -> _Watch:
 
 
 def _read(reader: Session, model: type[Any], keys: Sequence[Any]) -> dict[Any, Any]:
-    """Rows by identity. They are locked, where a database can, as they are about to be changed anyway."""
+    """Rows by key. They are locked, where a database can, as they are about to be changed anyway."""
     columns = inspect(model).primary_key
+    statement = select(model).options(lazyload("*")).with_for_update()
     wanted = columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else tuple_(*columns).in_(keys)
-    statement = select(model).where(wanted).options(lazyload("*")).with_for_update()
-    return {inspect(row).identity: row for row in reader.scalars(statement)}
+    found = {inspect(row).identity: row for row in reader.scalars(statement.where(wanted))}
+    missing = [key for key in keys if key not in found]
+    if len(found) + len(missing) > len(keys):  # a row whose key the database writes otherwise, as 5 for "5"
+        for key in missing:
+            row = reader.scalar(statement.where(*(column == part for column, part in zip(columns, key, strict=True))))
+            if row is not None:
+                found[key] = row
+    return found
 
 
 def _pieces(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:

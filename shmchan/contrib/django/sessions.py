@@ -24,6 +24,8 @@ class DjangoEngine:
 
     def load(self, key: str) -> dict[str, Any] | None:
         """What is stored under a key; without its user if Django does not accept that any more, as after a new password."""
+        if not (key.isascii() and key.isprintable()):
+            return None  # no engine makes such keys, and not every database takes them
         store = self._store(key)
         content = dict(store.load())
         if store.session_key != key:  # unknown, expired, or signed by somebody else

@@ -32,7 +32,7 @@ from shmchan.contrib.django.apps import _check_order
 from shmchan.contrib.django.sessions import DjangoEngine
 from shmchan.security import websockets
 from shmchan.sessions.store import SessionGone, SessionStore, settings
-from shmchan.testing import WSClient, apply_routes, own_layer
+from shmchan.testing import Client, WSClient, apply_routes, own_layer
 
 from .bindings import ItemBinding, TeamBinding
 from .models import Item, Locked, Special, Tag, Team
@@ -314,6 +314,20 @@ class Sessions(TransactionTestCase):  # type: ignore[misc]
             settings.engine = self.engine
             consumer(Message({"headers": [[b"cookie", b"desk-session=" + key.encode()]]}, "http.request"))
         return found[0]
+
+    def test_a_key_that_no_engine_makes_is_unknown(self) -> None:
+        for key in ("", "\0" * 32, "\xfc" * 32, "../../../../etc/passwd"):
+            assert self.engine.load(key) is None
+
+    def test_old_connections_are_looked_for_before_and_after_each_consumer(self) -> None:
+        def consumer(message: Message) -> None:
+            assert closing.call_count == 1
+            assert get_user_model().objects.count() == 1
+
+        with mock.patch.object(connection, "close_if_unusable_or_obsolete") as closing:
+            with apply_routes([route("work", consumer)]):
+                Client().send_and_consume("work")
+            assert closing.call_count == 2
 
     def test_a_login_of_django_is_one_of_consumers_and_the_other_way_round(self) -> None:
         key = self.session_of_django()

@@ -62,6 +62,32 @@ class Thing(Base):
     notes: Mapped[Any] = mapped_column(JSON, nullable=True)
 
 
+class Seat(Base):
+    """A key of two columns."""
+
+    __tablename__ = "seat"
+    row: Mapped[str] = mapped_column(String(5), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    taken_by: Mapped[str | None] = mapped_column(String(20))
+
+
+class Vehicle(Base):
+    __tablename__ = "vehicle"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(20))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "vehicle"}  # noqa: RUF012 - read once, by SQLAlchemy
+
+
+class Wagon(Vehicle):
+    """A table that continues another."""
+
+    __tablename__ = "wagon"
+    id: Mapped[int] = mapped_column(ForeignKey("vehicle.id"), primary_key=True)
+    wheels: Mapped[int]
+    __mapper_args__ = {"polymorphic_identity": "wagon"}  # noqa: RUF012 - read once, by SQLAlchemy
+
+
 class CardBinding(WebsocketBinding):
     model = Card
     stream = "cards"
@@ -84,17 +110,42 @@ class BoardBinding(WebsocketBinding):
         return [f"board-{instance.title}"] if instance.title != "nobody" else []
 
 
-class ThingBinding(WebsocketBinding):
+class OpenBinding(WebsocketBinding):
+    """Everybody hears of everything, and may do anything."""
+
+    def group_names(self, instance: Any) -> Iterable[str]:
+        return ["things"]
+
+    def has_permission(self, user: Any, action: str, pk: Any) -> bool:
+        return True
+
+
+class ThingBinding(OpenBinding):
     model = Thing
     stream = "things"
     fields = "__all__"
 
-    def group_names(self, instance: Thing) -> Iterable[str]:
-        return ["things"]
-
     def has_permission(self, user: Any, action: str, pk: Any) -> bool:
         assert pk is None or isinstance(pk, uuid.UUID)
-        return True
+        return super().has_permission(user, action, pk)
+
+
+class SeatBinding(OpenBinding):
+    model = Seat
+    stream = "seats"
+    fields = "__all__"
+
+
+class VehicleBinding(OpenBinding):
+    model = Vehicle
+    stream = "vehicles"
+    fields = ("name",)
+
+
+class WagonBinding(OpenBinding):
+    model = Wagon
+    stream = "wagons"
+    fields = ("wheels",)
 
 
 engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})

@@ -130,6 +130,31 @@ def test_a_binding_is_a_consumer_of_its_own_too(layer: ShmChannelLayer) -> None:
     assert cards() == [(1, "x", None)]
 
 
+def test_a_binding_may_have_a_session_and_an_order(layer: ShmChannelLayer) -> None:
+    class Counting(CardBinding):
+        channel_session_user = False
+        channel_session = True
+        strict_ordering = True
+
+        def has_permission(self, user: Any, action: str, pk: int | None) -> bool:
+            assert self.user.is_anonymous
+            session = self.message.channel_session
+            session["asked"] = session.get("asked", 0) + 1
+            return bool(session["asked"] > 1)
+
+    try:
+        with apply_routes([route(f"websocket.{kind}", Counting.consumer) for kind in ("connect", "receive")]):
+            client = WSClient(ordered=True)
+            client.send_and_consume("websocket.connect")
+            for _ in range(2):
+                client.send_and_consume("websocket.receive", text={"action": "create", "data": {"text": "x"}})
+        assert client.receive()["payload"]["reason"] == "you may not create this"
+        assert client.receive() is None
+    finally:
+        backends.forget(Counting)
+    assert cards() == [(1, "x", None)]
+
+
 def test_what_the_database_does_not_want_is_refused(layer: ShmChannelLayer) -> None:
     class Linked(WebsocketBinding):
         model = Thing

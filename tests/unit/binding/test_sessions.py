@@ -16,7 +16,7 @@ from shmchan.asgi import channel_layers
 from shmchan.binding.sqlalchemy import UNSEEN, UnseenChange, attach
 from shmchan.layers.shm import ShmChannelLayer
 from shmchan.testing import Client, apply_routes
-from tests.unit.binding.models import Base, Board, Card, engine, heard, make_session, payloads
+from tests.unit.binding.models import Base, Board, Card, Seat, Vehicle, Wagon, engine, heard, make_session, payloads
 
 TABLE: Any = Card.__table__
 
@@ -160,6 +160,36 @@ def test_a_new_key_is_a_delete_and_a_create(layer: ShmChannelLayer) -> None:
     with make_session.begin() as session:
         session.get_one(Card, 1).id = 7
     assert [told[1:] for told in heard(layer) if told[0] == "others"] == [("delete", 1), ("create", 7)]
+
+
+def test_a_key_that_the_database_writes_otherwise_is_the_same_key(layer: ShmChannelLayer) -> None:
+    odd: Any = "5"
+    with make_session() as session:
+        card = Card(id=odd, text="a")
+        session.add_all([card, Card(id=6, text="b")])
+        session.commit()
+        assert sorted(told[1:] for told in heard(layer) if told[0] == "others") == [("create", 5), ("create", 6)]
+    with make_session.begin() as session:
+        session.get_one(Card, odd).text = "c"
+    assert [told[1:] for told in heard(layer) if told[0] == "others"] == [("update", 5)]
+
+
+def test_inherited_tables_and_keys_of_several_columns(layer: ShmChannelLayer) -> None:
+    with make_session.begin() as session:
+        session.add(Seat(row="a", number=1, taken_by="x"))
+        session.add(Wagon(id=1, name="w", wheels=8))
+    told = {it["model"]: (it["action"], it["pk"], it["data"]) for group, it in payloads(layer) if group == "things"}
+    assert told == {
+        "seat": ("create", ["a", 1], {"taken_by": "x"}),
+        "vehicle": ("create", 1, {"name": "w"}),
+        "wagon": ("create", 1, {"wheels": 8}),
+    }
+    with make_session.begin() as session:
+        session.execute(update(Seat).where(Seat.row == "a").values(taken_by="y"))
+        session.get_one(Vehicle, 1).name = "z"
+    assert [it["data"] for group, it in payloads(layer) if group == "things"] == [{"taken_by": "y"}, {"name": "z"}, {"wheels": 8}]
+    with make_session() as session, pytest.raises(UnseenChange):
+        session.execute(text("UPDATE wagon SET wheels = 3"))
 
 
 def test_groups_come_from_the_rows_as_they_were_whatever_the_objects_say(layer: ShmChannelLayer) -> None:
