@@ -12,6 +12,7 @@ from typing import Any
 from shmchan.layers.base import BaseChannelLayer
 
 DEFAULT_CHANNEL_LAYER = "default"
+"""The alias that everything takes unless told otherwise: the instance that ``SHMCHAN_NAME`` names, else ``default``."""
 
 
 class ChannelLayerManager:
@@ -66,6 +67,8 @@ class ChannelLayerManager:
 
 
 channel_layers = ChannelLayerManager()
+"""The layers of this process."""
+
 os.register_at_fork(after_in_child=channel_layers.forget_attached)
 
 

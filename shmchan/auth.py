@@ -19,6 +19,8 @@ from shmchan.sessions.session import Consumer, Session, decorated
 from shmchan.sessions.store import SessionStore
 
 USER_ID = "_auth_user_id"
+"""The key of a session under which its user's id is."""
+
 log = logging.getLogger("shmchan.worker")
 UserLoader = Callable[[Any], Any]
 

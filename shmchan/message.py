@@ -40,8 +40,6 @@ class Message:
 
     Attributes:
         content: the dict.
-        channel: the `Channel` it came from.
-        reply_channel: the `Channel` that answers go to, None if it has no ``reply_channel``.
         channel_layer: the layer it came through.
         user, channel_session, http_session: what decorators of `shmchan.auth` and `shmchan.sessions` put on it; without them it
             has none.
@@ -60,10 +58,12 @@ class Message:
 
     @_Once
     def channel(self) -> Channel:
+        """Where it came from."""
         return Channel(self.channel_name, channel_layer=self.channel_layer)
 
     @_Once
     def reply_channel(self) -> Channel | None:
+        """Where answers go to; None if it has no ``reply_channel``."""
         name = self.content.get("reply_channel")
         return Channel(name, channel_layer=self.channel_layer) if name else None
 

@@ -18,7 +18,9 @@ from shmchan.layers.base import FRONT_CHANNELS, POLICIES, Policy
 from shmchan.message import Message
 from shmchan.parallel import is_parallel
 
-LONGEST_TIMEOUT = 86400  # seconds
+LONGEST_TIMEOUT = 86400
+"""Seconds that a route's ``timeout`` may be."""
+
 Consumer = Callable[..., Any]
 Pattern = str | re.Pattern[str]
 

@@ -20,6 +20,8 @@ from shmchan.message import Message
 from shmchan.sessions.connection import channel_session
 
 CREATE, UPDATE, DELETE = "create", "update", "delete"
+"""The actions, as clients name them."""
+
 ALL = "__all__"
 Payload = dict[str, Any]
 log = logging.getLogger("shmchan.worker")

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from shmchan.message import Message
 
 TEXT = [[b"content-type", b"text/plain; charset=utf-8"]]
+"""The headers of plain text in UTF-8."""
 
 
 class Response:

@@ -8,6 +8,7 @@ Owns where these files lie. With `run --js-path` the front serves them; whatever
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+"""Where the files lie."""
 
 
 def scripts(js_path: str | None) -> list[tuple[str, str]]:

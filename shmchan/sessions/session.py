@@ -37,6 +37,7 @@ class Session(dict[str, Any], ABC):
 
     @property
     def modified(self) -> bool:
+        """Whether it is to be saved: something in it changed, also deep down, or it was set to True."""
         return self._forced or _image(self) != self._stored
 
     @modified.setter
