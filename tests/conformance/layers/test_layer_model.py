@@ -183,7 +183,7 @@ class LayerMachine(RuleBasedStateMachine):
         assert self.layer.global_statistics()["messages_pending"] == waiting
 
     def deliver(self, group: str, value: Any) -> None:
-        for channel in self.groups[group]:
+        for channel in self.layer.group_channels(group):  # in what order the members get it is for the layer to say
             if not self.full(channel):
                 self.queue(channel).append((channel, value))
 
