@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, String, create_engine
+from sqlalchemy import JSON, Connection, ForeignKey, String, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.pool import StaticPool
 
@@ -149,6 +149,18 @@ class WagonBinding(OpenBinding):
 
 
 engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+
+@event.listens_for(engine, "connect")
+def _leave_transactions_to_us(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # the driver's own would begin none before a SAVEPOINT
+
+
+@event.listens_for(engine, "begin")
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
 make_session: sessionmaker[Session] = sessionmaker(engine)
 attach(make_session)
 attach(make_session)  # which changes nothing
