@@ -25,7 +25,7 @@ import psutil
 
 from shmchan import delay
 from shmchan.delay.api import ask
-from shmchan.delay.heap import WALL, Heap
+from shmchan.delay.heap import SLOT, WALL, Heap
 from shmchan.exceptions import ChannelFull
 from shmchan.layers.shm import ShmChannelLayer
 
@@ -48,17 +48,19 @@ CONTENT = {"text": "hello, a moment later", "room": "lobby", "n": 12345}
 
 
 def fill(path: Path, pending: int) -> None:
-    """A heap with so many that are due within the hour after the next one; its indexes are made at the end."""
+    """A heap with so many that are due within the hour after the next one; one index is made at the end."""
     with Heap(path) as heap:
-        heap._db.executescript("DROP INDEX message_due; DROP INDEX message_id; PRAGMA synchronous = OFF")
+        heap._db.executescript("DROP INDEX message_id; PRAGMA synchronous = OFF")
         chance, content, start = random.Random(pending), msgspec.msgpack.encode(CONTENT), time.time() + HOUR
         for first in range(0, pending, 100_000):
             numbers = range(first, min(pending, first + 100_000))
-            dues = [(f"{n:024x}", "a", content, WALL, int((start + chance.uniform(0, HOUR)) * 1e6), None) for n in numbers]
+            dues = [int((start + chance.uniform(0, HOUR)) * 1e6) for _ in numbers]
+            rows = [(n + 1, f"{n:024x}", "a", content, WALL, due) for n, due in zip(numbers, dues, strict=True)]
+            far = sorted((WALL, due // SLOT, n + 1, due) for n, due in zip(numbers, dues, strict=True))
             with heap.transaction():
-                heap._db.executemany("INSERT INTO message(id, channel, content, clock, due, every) VALUES(?,?,?,?,?,?)", dues)
+                heap._db.executemany("INSERT INTO message(n, id, channel, content, clock, due) VALUES(?, ?, ?, ?, ?, ?)", rows)
+                heap._db.executemany("INSERT INTO far VALUES(?, ?, ?, ?)", far)
         heap._db.executescript(
-            "CREATE INDEX message_due ON message(clock, due);"
             "CREATE UNIQUE INDEX message_id ON message(id) WHERE id IS NOT NULL; PRAGMA wal_checkpoint(TRUNCATE)"
         )
 

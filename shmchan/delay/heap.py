@@ -5,6 +5,9 @@ Owns the file: its schema and version, the lock of its one owner, its transactio
 clock and never touches a channel. The delay process runs it, and `shmchan delay` on a file that nobody owns.
 
 Times are microseconds on one of two clocks: WALL, which people set, or STEADY, which they cannot (`shmchan.delay.clock`).
+Only what is due soon is kept in the order of its time. The rest lies in slots of 16 s, each in the order in which it came, and is
+sorted when its slot is near: so what comes in is written to the ends of a few slots, not all over an index of millions, and one
+more costs about the same with a thousand waiting or with ten million.
 Handing over is in two steps: `open_batch` writes down which messages are about to go, `settle` what became of them. In between
 only the segment knows, and it outlives this process.
 """
@@ -25,6 +28,8 @@ VERSION = 1
 APPLICATION = 0x73686D64  # "shmd"; where SQLite notes whose file it is
 WALL, STEADY = 0, 1
 BATCH = 64
+SLOT = 16_000_000
+SORTED_AT_ONCE = 5000
 BUSY_SECONDS = 2.0
 CACHE_KIB = 16384
 PAGE_BYTES = 1024  # the index by due time is written all over: a small page is less to write
@@ -45,7 +50,8 @@ CREATE TABLE message(
     tries INTEGER NOT NULL DEFAULT 0,
     first_due INTEGER               -- what due was before the first try that found its channel full
 );
-CREATE INDEX message_due ON message(clock, due);
+CREATE TABLE near(clock INTEGER, due INTEGER, n INTEGER, PRIMARY KEY(clock, due, n)) WITHOUT ROWID;
+CREATE TABLE far(clock INTEGER, slot INTEGER, n INTEGER, due INTEGER, PRIMARY KEY(clock, slot, n)) WITHOUT ROWID;
 CREATE UNIQUE INDEX message_id ON message(id) WHERE id IS NOT NULL;
 CREATE TABLE batch(bit INTEGER PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE taken(epoch INTEGER PRIMARY KEY, number INTEGER NOT NULL);
@@ -55,18 +61,26 @@ INSERT INTO state VALUES('batch', 0), ('skew', 0);
 {"".join(f"INSERT INTO state VALUES('{name}', 0);" for name in COUNTERS)}
 """
 
+_COLUMNS = ("n", "id", "channel", "content", "clock", "due", "every", "tries", "first_due")
+_ROW = ", ".join(_COLUMNS)
 MIGRATIONS: dict[int, str] = {}
 """What leads from each version to the next one; 1 is the first."""
 
 _INSERT = """
-INSERT INTO message(id, channel, content, clock, due, every) VALUES(?, ?, ?, ?, ?, ?)
-ON CONFLICT(id) WHERE id IS NOT NULL DO UPDATE SET channel = excluded.channel, content = excluded.content,
+INSERT INTO message(n, id, channel, content, clock, due, every) VALUES(?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT(id) WHERE id IS NOT NULL DO UPDATE SET n = excluded.n, channel = excluded.channel, content = excluded.content,
     clock = excluded.clock, due = excluded.due, every = excluded.every, tries = 0, first_due = NULL
 """
-_ROW = "n, id, channel, content, clock, due, every, tries, first_due"
+_DUE = f"""
+SELECT near.due, near.n, m.due = near.due AND m.clock = near.clock, {", ".join(f"m.{name}" for name in _COLUMNS)}
+FROM near LEFT JOIN message m USING(n) WHERE near.clock = ? AND near.due <= ? ORDER BY near.due, near.n LIMIT ?
+"""
 
 NewRow = tuple[str | None, str, bytes, int, int, float | str | None]
 """id, channel, content, clock, due, every."""
+
+Entry = tuple[int, int, int]
+"""clock, due, n: by which one is found when it is due."""
 
 
 class Row(NamedTuple):
@@ -100,6 +114,8 @@ class Heap:
         self._lock_fd: int | None = None
         self._synchronous = ""
         self._work = 0
+        self._last = 0  # number of the last message
+        self._horizons = {WALL: 0, STEADY: 0}  # the last slot that is sorted; nothing is until somebody says what time it is
         self._checkpointer: Checkpointer | None = None
         try:
             if path is not None and not read_only:
@@ -157,6 +173,7 @@ class Heap:
             self._script(f"{_SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};")
         while (version := self._version()) != VERSION:
             self._script(f"{MIGRATIONS[version]} PRAGMA user_version = {version + 1};")
+        self._last = int(db.execute("SELECT coalesce(max(n), 0) FROM message").fetchone()[0])
 
     def _script(self, text: str) -> None:
         """All of it, or nothing."""
@@ -269,7 +286,10 @@ class Heap:
 
     def insert(self, rows: Sequence[NewRow]) -> None:
         """Add messages, in place of those with the same id. In a transaction."""
-        self._db.executemany(_INSERT, rows)
+        first = self._last + 1
+        self._last += len(rows)
+        self._db.executemany(_INSERT, [(n, *row) for n, row in enumerate(rows, first)])
+        self._schedule([(row[3], row[4], n) for n, row in enumerate(rows, first)])
         self._work += len(rows) // 20
 
     def note_taken(self, epoch: int, number: int) -> None:
@@ -296,13 +316,47 @@ class Heap:
             if number:
                 self._db.execute("UPDATE state SET value = value + ? WHERE key = ?", (number, name))
 
+    def _schedule(self, entries: list[Entry]) -> None:
+        """Have messages found when they are due."""
+        horizons = self._horizons
+        far = [(clock, due // SLOT, n, due) for clock, due, n in entries if due // SLOT > horizons[clock]]
+        if len(far) < len(entries):
+            near = [entry for entry in entries if entry[1] // SLOT <= horizons[entry[0]]]
+            self._db.executemany("INSERT OR IGNORE INTO near VALUES(?, ?, ?)", near)
+        self._db.executemany("INSERT OR REPLACE INTO far VALUES(?, ?, ?, ?)", far)
+
+    def _unschedule(self, entries: list[Entry]) -> None:
+        """Have them found no more. Of one that was replaced an entry stays behind, which is passed over."""
+        self._db.executemany("DELETE FROM near WHERE clock = ? AND due = ? AND n = ?", entries)
+        slots = [(clock, due // SLOT, n) for clock, due, n in entries]
+        self._db.executemany("DELETE FROM far WHERE clock = ? AND slot = ? AND n = ?", slots)
+
     # --- out
 
     def next_due(self, clock: int) -> int | None:
-        """When the first one is due on this clock."""
+        """When there is something to do: the first one is due on this clock, or a slot is to be sorted."""
         with self._meaning():
-            found = self._db.execute("SELECT min(due) FROM message WHERE clock = ?", (clock,)).fetchone()
-        return None if found[0] is None else int(found[0])
+            near = self._db.execute("SELECT min(due) FROM near WHERE clock = ?", (clock,)).fetchone()[0]
+            slot = self._db.execute("SELECT min(slot) FROM far WHERE clock = ?", (clock,)).fetchone()[0]
+        found = [int(due) for due in (near, None if slot is None else (slot - 1) * SLOT) if due is not None]
+        return min(found, default=None)
+
+    def sort(self, wall: int, steady: int) -> bool:
+        """Sort what lies in the slots of now and next, at most SORTED_AT_ONCE; whether there was any."""
+        moved = False
+        for clock, now in ((WALL, wall), (STEADY, steady)):
+            horizon = now // SLOT + 1
+            self._horizons[clock] = max(self._horizons[clock], horizon)
+            query = "SELECT clock, due, n, slot FROM far WHERE clock = ? AND slot <= ? ORDER BY slot, n LIMIT ?"
+            with self._meaning():
+                entries = self._db.execute(query, (clock, self._horizons[clock], SORTED_AT_ONCE)).fetchall()
+            if entries:
+                with self.transaction():
+                    self._db.executemany("INSERT OR IGNORE INTO near VALUES(?, ?, ?)", [entry[:3] for entry in entries])
+                    gone = [(clock, slot, n) for _, _, n, slot in entries]
+                    self._db.executemany("DELETE FROM far WHERE clock = ? AND slot = ? AND n = ?", gone)
+                moved = True
+        return moved
 
     def open_batch(self, number: int, wall: int, steady: int) -> list[Row]:
         """
@@ -312,14 +366,20 @@ class Heap:
             number: of the batch; it must not have been used before.
             wall, steady: what the clocks show.
         """
-        with self._meaning():
-            query = f"SELECT {_ROW} FROM message WHERE clock = ? AND due <= ? ORDER BY due LIMIT {BATCH}"
-            due = [Row(*row) for row in self._db.execute(query, (WALL, wall))]
-            due += [Row(*row) for row in self._db.execute(query, (STEADY, steady))]
+        due: list[Row] = []
+        stale: list[Entry] = []
+        for clock, now in ((WALL, wall), (STEADY, steady)):
+            with self._meaning():
+                for when, n, valid, *columns in self._db.execute(_DUE, (clock, now, BATCH)):
+                    if valid:
+                        due.append(Row(*columns))
+                    else:
+                        stale.append((clock, when, n))
         late = {WALL: wall, STEADY: steady}
         due = sorted(due, key=lambda row: (row.due - late[row.clock], row.n))[:BATCH]
-        if due:
+        if due or stale:
             with self.transaction():
+                self._unschedule(stale)
                 self._db.execute("UPDATE state SET value = ? WHERE key = 'batch'", (number,))
                 self._db.executemany("INSERT INTO batch VALUES(?, ?)", [(bit, row.n) for bit, row in enumerate(due)])
         return due
@@ -343,23 +403,31 @@ class Heap:
         now = {WALL: wall, STEADY: steady}
         query = f"SELECT bit, {_ROW} FROM batch JOIN message USING(n)"
         with self.transaction():
+            handled: list[Entry] = []
             gone: list[tuple[int]] = []
-            again: list[tuple[int, int]] = []
+            again: list[Entry] = []
+            retried: list[Entry] = []
             for bit, *columns in self._db.execute(query).fetchall():
                 row = Row(*columns)
+                if mask >> bit & 1 or (later and bit in later):
+                    handled.append((row.clock, row.due, row.n))
                 if mask >> bit & 1:
                     if row.every is None:
                         gone.append((row.n,))
                     else:
                         before = row.due if row.first_due is None else row.first_due
-                        again.append((following(row.every, before, now[row.clock]), row.n))
+                        again.append((row.clock, following(row.every, before, now[row.clock]), row.n))
                 elif later and bit in later:
                     self._db.execute(
                         "UPDATE message SET tries = tries + 1, first_due = coalesce(first_due, due), due = ? WHERE n = ?",
                         (later[bit], row.n),
                     )
+                    retried.append((row.clock, later[bit], row.n))
+            self._unschedule(handled)
+            self._schedule(again + retried)
             self._db.executemany("DELETE FROM message WHERE n = ?", gone)
-            self._db.executemany("UPDATE message SET due = ?, tries = 0, first_due = NULL WHERE n = ?", again)
+            times = [(due, n) for _, due, n in again]
+            self._db.executemany("UPDATE message SET due = ?, tries = 0, first_due = NULL WHERE n = ?", times)
             self._db.execute("DELETE FROM batch")
             self._db.execute("UPDATE state SET value = 0 WHERE key = 'batch'")
             fired = (mask & ~dead & ~bad).bit_count()
@@ -370,18 +438,23 @@ class Heap:
     def cancel(self, ident: str) -> bool:
         """Take one away; ``#12`` names the twelfth, which has no id of its own. In a transaction."""
         column, value = ("n", ident[1:]) if ident.startswith("#") and ident[1:].isdecimal() else ("id", ident)
-        done = self._db.execute(f"DELETE FROM message WHERE {column} = ?", (value,)).rowcount > 0
-        self.count(cancelled=int(done))
-        return done
+        entries = self._db.execute(f"SELECT clock, due, n FROM message WHERE {column} = ?", (value,)).fetchall()
+        self._forget(entries)
+        self.count(cancelled=len(entries))
+        return bool(entries)
+
+    def _forget(self, entries: list[Entry]) -> None:
+        self._unschedule(entries)
+        self._db.executemany("DELETE FROM message WHERE n = ?", [(n,) for _, _, n in entries])
 
     def purge(self, channel: str | None, limit: int) -> int:
         """Take at most ``limit`` away, of one channel or of all; how many these were. In a transaction."""
         where = "" if channel is None else "WHERE channel = ?"
         given = (limit,) if channel is None else (channel, limit)
-        query = f"DELETE FROM message WHERE n IN (SELECT n FROM message {where} LIMIT ?)"
-        purged = self._db.execute(query, given).rowcount
-        self.count(purged=purged)
-        return purged
+        entries = self._db.execute(f"SELECT clock, due, n FROM message {where} LIMIT ?", given).fetchall()
+        self._forget(entries)
+        self.count(purged=len(entries))
+        return len(entries)
 
     def page(self, channel: str | None, after: int, limit: int) -> list[Row]:
         """At most ``limit`` that wait, in the order in which they came, from the one after ``after`` on."""

@@ -31,9 +31,6 @@ PATIENCE = 3600 * SECOND
 
 LONGEST_BACKOFF = 60 * SECOND
 RETRY_SECONDS = 1.0
-TICK_NS = 10_000_000
-"""More than a tick of the clock by which the layer says when a message was queued."""
-
 NOTABLE_JUMP = SECOND
 PAGE_ROWS, PAGE_BYTES = 500, 256 << 10
 PURGE_ROWS = 5000
@@ -125,8 +122,10 @@ class Service:
         """
         self._look_at_clock()
         taken = self.take_in()
-        fired = False if self.stopping else self.hand_over()
-        return taken or fired
+        if self.stopping:
+            return taken
+        sorted_ = self.heap.sort(*self.clocks.now())
+        return self.hand_over() or taken or sorted_
 
     def wait(self) -> None:
         """Sleep until the next one is due, a message comes, the clock is set, or `stop`."""
@@ -175,7 +174,7 @@ class Service:
                     if order.reply_channel is not None:
                         replies.append((order.reply_channel, answer))
                 elif one.number > stored:
-                    age = max(0, now_ns - one.queued_ns - TICK_NS) // 1000
+                    age = max(0, now_ns - one.queued_ns) // 1000
                     rows.append(_row(order, wall, steady - age))
             self._insert(rows)
             self.heap.count(bad=sum(one.number > stored for one, _ in bad))

@@ -1,6 +1,7 @@
 """The delay process, step by step: what goes out when, what is bad, what is full, and clocks that are set."""
 
 import logging
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,42 @@ def test_it_sleeps_until_the_first_one_is_due(delay: Delay) -> None:
     assert delay.came() == [{"n": 1}]
     delay.service.wait()
     assert delay.source.waits == [(START + 3 * SECOND, 1005 * SECOND), (None, 1005 * SECOND), (None, None)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_sent_replaced_and_cancelled_each_goes_out_when_it_is_due_and_once(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shmchan.delay.heap.SORTED_AT_ONCE", 3)
+    chance = random.Random(seed)
+    expected: dict[str, tuple[int, int]] = {}
+    with Delay(tmp_path / "delay.db", capacity=10_000) as delay:
+        now = 0
+        for n in range(300):
+            ident = f"id{chance.randrange(60)}"
+            wait = chance.choice([1, 5, 15, 17, 33, 100, 1000]) + chance.randrange(3)
+            if chance.random() < 0.15:
+                assert ask(delay, request="cancel", id=ident)["done"] == (ident in expected)
+                expected.pop(ident, None)
+            elif chance.random() < 0.1:
+                limit = chance.choice([0, 2, 20, 200])
+                due = sorted((due, number) for due, number in expected.values() if due <= now + limit)
+                came = [message["n"] for message in delay.after(limit)]
+                now += limit
+                assert sorted(came) == sorted(number for _, number in due)
+                expected = {name: (due, number) for name, (due, number) in expected.items() if due > now}
+            else:
+                when: dict[str, Any] = {"delay": wait * 1000} if chance.random() < 0.5 else {"at": START // SECOND + now + wait}
+                delay.send({"n": n}, id=ident, **when)
+                delay.service.take_in()
+                expected[ident] = (now + wait, n)
+            if chance.random() < 0.05:  # another process takes its place
+                delay.close()
+                delay.open()
+        assert {row.id for row in delay.heap.page(None, 0, 1000)} == set(expected)
+        assert len(delay.after(2000)) == len(expected)
+        assert delay.heap.next_due(STEADY) is None
+        assert delay.heap.next_due(WALL) is None
 
 
 # --- clocks that are set
@@ -306,6 +343,7 @@ def test_what_the_segment_has_noted_is_not_sent_again(tmp_path: Path) -> None:
             when: dict[str, Any] = {"delay": 0, "every": 5} if n == 1 else {"delay": 0}
             delay.send({"n": n}, **when)
         delay.service.take_in()
+        delay.heap.sort(*delay.service.clocks.now())
         rows = delay.heap.open_batch(77, *delay.service.clocks.now())
         for bit in (0, 1, 3):  # and then it dies
             assert delay.port.put(77, bit, rows[bit].channel, rows[bit].content) is Outcome.DONE
@@ -323,6 +361,7 @@ def test_a_batch_of_another_segment_is_sent_again(tmp_path: Path) -> None:
     with Delay(path) as before:
         before.send({"n": 1}, delay=0)
         before.service.take_in()
+        before.heap.sort(*before.service.clocks.now())
         before.heap.open_batch(77, *before.service.clocks.now())
         before.port.put(77, 0, "a", before.heap.page(None, 0, 1)[0].content)
     with Delay(path) as after:
