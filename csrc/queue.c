@@ -48,7 +48,7 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
         SET(s, domain, v->count, v->count + 1);
     } else if (!exempt && c->count >= d->capacity)
         return SHMC_FULL;
-    uint64_t now = tick_ns();
+    uint64_t now = c->flags & LASTING ? now_ns() : tick_ns(); /* a delay counts from when it was asked for */
     note_rate(s, domain, c, now);
     KEEP(s, domain, d->virtual_, virtual_);
     PUT(s->domains[domain].number, s->domains[domain].number + 1); /* a gap does no harm */

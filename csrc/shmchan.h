@@ -113,7 +113,7 @@ typedef struct {
     uint64_t length;         /* bytes of the payload */
     uint64_t sequence;       /* of a group message: members that joined later do not get it */
     uint64_t number;         /* of its enqueue: grows with each message of a domain; one put back keeps it */
-    uint64_t queued_ns;      /* when it was queued, as of a clock tick before */
+    uint64_t queued_ns;      /* when it was queued; where messages expire, as of a clock tick before */
     uint32_t address_length; /* reply channel of what was sent, name behind the '!', or group */
     uint32_t kind;
     uint32_t entry; /* which of the interest's channels, from 0 */

@@ -41,7 +41,7 @@ class Incoming(NamedTuple):
     Attributes:
         number: of its enqueue; grows, and stays the same when it is put back.
         payload: the message, encoded.
-        queued_ns: when it was queued, CLOCK_MONOTONIC as of a tick before.
+        queued_ns: when it was queued, CLOCK_MONOTONIC.
         token: how the port finds it again.
     """
 
