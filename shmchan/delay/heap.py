@@ -24,7 +24,7 @@ from shmchan.delay.checkpoint import Checkpointer
 from shmchan.delay.schedule import following
 from shmchan.exceptions import HeapBlocked, HeapError
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x73686D64  # "shmd"; where SQLite notes whose file it is
 WALL, STEADY = 0, 1
 BATCH = 64
@@ -38,6 +38,10 @@ CHECKPOINT_PAGES = 200_000  # where the checkpoints beside the work do not keep 
 LARGEST_LOG = 64 << 20
 COUNTERS = ("accepted", "fired", "retried", "dead_lettered", "bad", "cancelled", "purged")
 
+_ORDER = """
+CREATE TABLE near(clock INTEGER, due INTEGER, n INTEGER, PRIMARY KEY(clock, due, n)) WITHOUT ROWID;
+CREATE TABLE far(clock INTEGER, slot INTEGER, n INTEGER, due INTEGER, PRIMARY KEY(clock, slot, n)) WITHOUT ROWID;
+"""
 _SCHEMA = f"""
 CREATE TABLE message(
     n INTEGER PRIMARY KEY,
@@ -50,8 +54,7 @@ CREATE TABLE message(
     tries INTEGER NOT NULL DEFAULT 0,
     first_due INTEGER               -- what due was before the first try that found its channel full
 );
-CREATE TABLE near(clock INTEGER, due INTEGER, n INTEGER, PRIMARY KEY(clock, due, n)) WITHOUT ROWID;
-CREATE TABLE far(clock INTEGER, slot INTEGER, n INTEGER, due INTEGER, PRIMARY KEY(clock, slot, n)) WITHOUT ROWID;
+{_ORDER}
 CREATE UNIQUE INDEX message_id ON message(id) WHERE id IS NOT NULL;
 CREATE TABLE batch(bit INTEGER PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE taken(epoch INTEGER PRIMARY KEY, number INTEGER NOT NULL);
@@ -63,8 +66,8 @@ INSERT INTO state VALUES('batch', 0), ('skew', 0);
 
 _COLUMNS = ("n", "id", "channel", "content", "clock", "due", "every", "tries", "first_due")
 _ROW = ", ".join(_COLUMNS)
-MIGRATIONS: dict[int, str] = {}
-"""What leads from each version to the next one; 1 is the first."""
+MIGRATIONS = {1: f"{_ORDER} INSERT INTO near SELECT clock, due, n FROM message; DROP INDEX message_due;"}
+"""What leads from each version to the next one. Version 1 had an index by due time, of all that waits."""
 
 _INSERT = """
 INSERT INTO message(n, id, channel, content, clock, due, every) VALUES(?, ?, ?, ?, ?, ?, ?)

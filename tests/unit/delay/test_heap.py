@@ -95,6 +95,18 @@ def test_an_older_version_is_migrated_with_what_is_in_it(path: Path, monkeypatch
         assert heap._db.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
 
 
+def test_a_file_of_version_1_is_migrated(path: Path) -> None:
+    with Heap(path) as heap:
+        add(heap, 3, 10**9)
+    with sqlite3.connect(path) as db:
+        db.executescript(
+            "DROP TABLE near; DROP TABLE far; CREATE INDEX message_due ON message(clock, due); PRAGMA user_version = 1"
+        )
+    db.close()
+    with Heap(path) as heap:
+        assert [row.due for row in heap.open_batch(7, 0, 2 * 10**9)] == [3, 10**9]
+
+
 def test_a_migration_that_fails_leaves_it_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Heap(path).close()
     with monkeypatch.context() as patch:
