@@ -9,6 +9,7 @@ import logging
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -175,6 +176,58 @@ class Signals(Listening, TransactionTestCase):  # type: ignore[misc]  # Django h
         finally:
             channel_layers.set("default", before)
         assert "no shmchan instance named 'desk' is running" in logs.output[0]
+
+
+class Undo(Exception):
+    """Rolls a savepoint or a transaction back."""
+
+
+class Replay(Listening, TransactionTestCase):  # type: ignore[misc]
+    """Random changes in nested transactions; who replays what is told sees the rows that are there."""
+
+    def change(self, random: Random, depth: int) -> None:
+        """Do something, perhaps several things within a savepoint of their own, which may be rolled back."""
+        step = random.random()
+        if step < 0.3 and depth < 4:
+            with suppress(Undo), transaction.atomic():
+                for _ in range(random.randrange(1, 6)):
+                    self.change(random, depth + 1)
+                if random.random() < 0.4:
+                    raise Undo
+            return
+        there = list(Item.objects.order_by("pk")) if step > 0.45 else []
+        item = random.choice(there) if there else None
+        if item is None:
+            key = uuid.UUID(int=random.getrandbits(128))
+            Item.objects.create(pk=key, name=str(random.randrange(100)), hidden=random.random() < 0.4)
+        elif step > 0.9:
+            with watching(Item.objects.all()):
+                Item.objects.update(hidden=random.random() < 0.5)
+        elif step > 0.75:
+            item.delete()
+        else:
+            item.name, item.hidden = str(random.randrange(100)), random.random() < 0.4
+            item.save()
+
+    def test_who_replays_what_is_told_sees_what_is_there(self) -> None:
+        random = Random(7)
+        seen: dict[str, dict[str, str]] = {"staff": {}, "guests": {}}
+        actions = set()
+        for _ in range(150):
+            self.change(random, 0)
+            while (received := self.layer.receive([QUEUE]))[1] is not None:
+                rows = seen[str(received[0]).removeprefix(QUEUE)]
+                told = json.loads(received[1]["text"])["payload"]
+                for change in told.get("changes", [told]):
+                    assert (change["pk"] in rows) == (change["action"] != "create")
+                    actions.add(change["action"])
+                    rows[change["pk"]] = change["data"]["name"]
+                    if change["action"] == "delete":
+                        del rows[change["pk"]]
+            there = list(Item.objects.all())
+            assert seen["staff"] == {str(item.pk): item.name for item in there}
+            assert seen["guests"] == {str(item.pk): item.name for item in there if not item.hidden}
+        assert actions == {"create", "update", "delete"}
 
 
 class InTestCase(Listening, TestCase):  # type: ignore[misc]
