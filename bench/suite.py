@@ -255,5 +255,7 @@ TARGETS = (
         against=ordering.UNORDERED,
         at_least=1 / 1.2,
     ),
+    Target("delayed messages with 10,000,000 waiting, times with 1,000, at least 0.5", "delay", delay.MANY, delay.FEW, 0.5),
+    Target("the delay process with 1,000,000 waiting, at most 60 MB", "delay-memory", at_most=60_000_000),
     Target("idle run with 2 workers, at most 120 MB", "memory", at_most=IDLE_BYTES),
 )

@@ -49,6 +49,15 @@ def test_the_order_of_a_thousand_connections_on_eight_workers() -> None:
         assert (line["lost"], line["duplicated"], line["misordered"]) == (0, 0, 0)
 
 
+def test_the_delay_process_is_measured_in_children_of_its_own() -> None:
+    done = bench("delay-ready", "delay-memory", "--json")
+    assert done.returncode == 0, done.stderr
+    ready, memory = (json.loads(line) for line in done.stdout.splitlines())
+    assert ready["p50_us"] > 0
+    assert memory["bytes"] > 0
+    assert memory["parameters"]["pending"] == 10_000
+
+
 def test_an_unknown_benchmark_is_one_line_that_names_the_known_ones() -> None:
     done = bench("--only", "all")
     assert done.returncode == 2
