@@ -102,6 +102,7 @@ def test_it_sleeps_until_the_first_one_is_due(delay: Delay) -> None:
     delay.service.wait()
     (first, steady), *rest = delay.source.waits
     assert first == START + 3 * SECOND
+    assert steady is not None
     assert 1004 * SECOND < steady <= 1005 * SECOND  # it counts from its sending, some microseconds before it was taken in
     assert rest == [(None, steady), (None, None)]
 
