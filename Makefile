@@ -57,7 +57,7 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.built
-	$(PIP) install --no-build-isolation --editable '.[test,lint]'
+	$(PIP) install --no-build-isolation --editable '.[test,lint,docs]'
 	@touch $@
 
 browser:

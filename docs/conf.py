@@ -5,12 +5,16 @@ Owns what Sphinx is told. The pages are docs/*.md, which read as well where they
 words from the docstrings. Nothing is fetched while it is built.
 """
 
+import re
 import sys
 from importlib.metadata import version as version_of
 from typing import Any
 
 import django.conf
+from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import GoogleDocstring
+from sphinx.util.nodes import make_refnode
 
 django.conf.settings.configure()  # what shmchan.contrib.django asks for when it is imported; the defaults do
 
@@ -25,7 +29,6 @@ html_copy_source = False
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "sphinx_click"]
 myst_heading_anchors = 3
-smartquotes = False  # options keep their two dashes
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 
@@ -63,3 +66,34 @@ def _property(self: Any) -> tuple[str, list[str]]:
 
 GoogleDocstring._consume_returns_section = _returns
 GoogleDocstring._consume_inline_attribute = _property
+
+
+def by_its_last_name(app: Sphinx, env: Any, node: Any, shown: nodes.Element) -> nodes.reference | None:
+    """Make `Channel` a link also in the docstring of another module, if only one public name ends in that."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or node["reftype"] != "obj" or not target[:1].isupper():
+        return None
+    kinds = ("class", "exception")
+    known = env.get_domain("py").objects.items()
+    found = {(entry.docname, entry.node_id) for name, entry in known if entry.objtype in kinds and name.endswith(f".{target}")}
+    if len(found) != 1:
+        return None
+    page, anchor = found.pop()
+    return make_refnode(app.builder, node["refdoc"], page, anchor, [shown])
+
+
+def tidied(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """In what the command line says, options keep both dashes, and defaults are shown where there are any, as one types them."""
+    none = (":default: ``Sentinel.UNSET``", ":default: ``''``")
+    lines[:] = [line for line in lines if line.strip() not in none]
+    for number, line in enumerate(lines):
+        if not line.startswith(".. "):
+            line = re.sub(r":default: ``'(.*)'``", r":default: ``\1``", line)
+            lines[number] = re.sub(r"(?<![\w`-])--[a-z][a-z-]+", r"``\g<0>``", line)
+
+
+def setup(app: Sphinx) -> None:
+    """What Sphinx calls with this file."""
+    app.connect("missing-reference", by_its_last_name)
+    for part in ("description", "options"):
+        app.connect(f"sphinx-click-process-{part}", tidied)

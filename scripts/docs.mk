@@ -1,9 +1,5 @@
-docs: $(VENV)/.docs ## build the documentation into build/docs; a warning is an error
+docs: $(VENV)/.tools ## build the documentation into build/docs; a warning is an error
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
-
-$(VENV)/.docs: $(VENV)/.built
-	$(PIP) install --no-build-isolation --editable '.[docs]'
-	@touch $@
 
 .PHONY: docs
