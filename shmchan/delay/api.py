@@ -5,10 +5,13 @@ Owns how a question travels: on ``asgi.delay`` like everything else, behind what
 of the caller's own. It never opens the heap's file. Consumers and any other process that attaches run it.
 """
 
+import itertools
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from shmchan import names
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
@@ -19,6 +22,17 @@ from shmchan.layers.base import DELAY_CHANNEL, BaseChannelLayer, Message
 
 PATIENCE = 10.0
 """Seconds that an answer may take, unless the caller says otherwise."""
+
+
+class _Threads(threading.local):
+    """Where each thread gets its answers."""
+
+    def __init__(self) -> None:
+        self.answers: WeakKeyDictionary[BaseChannelLayer, str] = WeakKeyDictionary()
+
+
+_threads = _Threads()
+_tokens = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -171,9 +185,16 @@ def ask(layer: BaseChannelLayer, question: Message, timeout: float = PATIENCE) -
     Raises:
         DelaySilent: no answer came in ``timeout`` seconds.
     """
-    reply_channel = layer.new_channel("shmchan.delay.answer?")
-    layer.send(DELAY_CHANNEL, {**question, "reply_channel": reply_channel})
-    _, answer = layer.receive([reply_channel], block=True, timeout=timeout)
-    if answer is None:
-        raise DelaySilent(layer.name, timeout)
-    return answer
+    answers = _threads.answers
+    reply_channel = answers.get(layer)
+    if reply_channel is None:
+        reply_channel = answers[layer] = layer.new_channel("shmchan.delay.answer?")
+    token = next(_tokens)
+    layer.send(DELAY_CHANNEL, {**question, "token": token, "reply_channel": reply_channel})
+    end = time.monotonic() + timeout
+    while True:
+        _, answer = layer.receive([reply_channel], block=True, timeout=max(0.0, end - time.monotonic()))
+        if answer is None:
+            raise DelaySilent(layer.name, timeout)
+        if answer["token"] == token:  # else to an earlier question, which nobody waits for any more
+            return answer

@@ -37,7 +37,7 @@ class Order(msgspec.Struct):
         every: seconds, or a cron expression.
         id: its name; one that has it already is replaced.
         request: one of REQUESTS.
-        reply_channel: where the answer to a request goes.
+        reply_channel: where the answer to a request goes, and ``token`` with it.
         after: for "pending": the last one that was answered before.
     """
 
@@ -49,6 +49,7 @@ class Order(msgspec.Struct):
     id: str | None = None
     request: str | None = None
     reply_channel: str | None = None
+    token: int = 0
     after: int = 0
 
 

@@ -172,7 +172,7 @@ class Service:
                     rows = []
                     answer = self._serve(order, one.number, one.number <= stored)
                     if order.reply_channel is not None:
-                        replies.append((order.reply_channel, answer))
+                        replies.append((order.reply_channel, {**answer, "token": order.token}))
                 elif one.number > stored:
                     age = max(0, now_ns - one.queued_ns) // 1000
                     rows.append(_row(order, wall, steady - age))

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,26 @@ def silent_layer(request: pytest.FixtureRequest) -> Iterator[BaseChannelLayer]:
 
 @pytest.fixture
 def layer(silent_layer: BaseChannelLayer, tmp_path: Path) -> Iterator[BaseChannelLayer]:
+    with serving(silent_layer, tmp_path):
+        yield silent_layer
+
+
+@contextmanager
+def serving(layer: BaseChannelLayer, tmp_path: Path) -> Iterator[None]:
+    """A delay process beside it, in a thread."""
     port: DelayPort
-    if isinstance(silent_layer, InMemoryChannelLayer):
-        port = MemoryDelayPort(silent_layer)
+    if isinstance(layer, InMemoryChannelLayer):
+        port = MemoryDelayPort(layer)
     else:
-        assert isinstance(silent_layer, ShmChannelLayer)
-        port = ShmDelayPort(silent_layer)
+        assert isinstance(layer, ShmChannelLayer)
+        port = ShmDelayPort(layer)
     with Heap(tmp_path / "delay.db") as heap:
         service = Service(heap, port)
         service.start()
         thread = threading.Thread(target=service.run)
         thread.start()
         try:
-            yield silent_layer
+            yield
         finally:
             service.stop()
             thread.join(WATCHDOG)
@@ -201,6 +209,14 @@ def test_without_a_delay_process_messages_wait_for_one_and_questions_end(silent_
     with pytest.raises(DelaySilent):
         delay.pending(timeout=0.05, channel_layer=silent_layer)
     assert silent_layer.channel_statistics("asgi.delay")["messages_pending"] == 3
+
+
+def test_an_answer_that_came_too_late_is_not_taken_for_the_next(silent_layer: BaseChannelLayer, tmp_path: Path) -> None:
+    with pytest.raises(DelaySilent):
+        delay.cancel("x", timeout=0.0, channel_layer=silent_layer)
+    delay.send("a", {}, delay=1e9, id="x", channel_layer=silent_layer)
+    with serving(silent_layer, tmp_path):
+        assert delay.cancel("x", channel_layer=silent_layer) is True
 
 
 def test_a_delay_channel_that_is_full_is_told() -> None:

@@ -198,10 +198,11 @@ def test_after_a_restart_of_the_machine_the_wall_says_how_long_it_was_off(tmp_pa
 
 
 def ask(delay: Delay, **question: Any) -> dict[str, Any]:
-    delay.layer.send("asgi.delay", {**question, "reply_channel": "answer?x"})
+    delay.layer.send("asgi.delay", {**question, "reply_channel": "answer?x", "token": 7})
     delay.service.step()
     answer = delay.layer.receive(["answer?x"])[1]
     assert answer is not None
+    assert answer.pop("token") == 7
     return answer
 
 
@@ -231,14 +232,14 @@ def test_a_request_that_comes_again_after_a_death_has_the_same_answer(monkeypatc
     with Delay() as delay:
         monkeypatch.setattr(delay.port, "acknowledge", lambda taken: None)  # it dies before
         delay.send({"n": 1}, delay=1000, id="x")
-        delay.layer.send("asgi.delay", {"request": "cancel", "id": "x", "reply_channel": "answer?x"})
+        delay.layer.send("asgi.delay", {"request": "cancel", "id": "x", "reply_channel": "answer?x", "token": 3})
         taken = delay.port.take(10)
         delay.service._hand = taken
         delay.service.take_in()
-        assert delay.layer.receive(["answer?x"])[1] == {"done": True}
+        assert delay.layer.receive(["answer?x"])[1] == {"done": True, "token": 3}
         delay.service._hand = taken
         delay.service.take_in()
-        assert delay.layer.receive(["answer?x"])[1] == {"done": True}
+        assert delay.layer.receive(["answer?x"])[1] == {"done": True, "token": 3}
         assert delay.heap.statistics()["cancelled"] == 1
 
 
