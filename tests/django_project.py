@@ -4,6 +4,7 @@ The example project ``board_django`` as somebody at a terminal and a browser has
 Any Django that DJANGO_FOLDER names comes before the installed one.
 """
 
+import functools
 import http.client
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import psutil
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.servers import ROOT, WATCHDOG, environment, is_gone, left_behind, wait_for
@@ -150,9 +152,10 @@ class Browser:
         return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=headers, open_timeout=WATCHDOG, proxy=None)
 
 
-def make_database(folder: Path) -> Path:
-    """A database with the tables and the users, to copy."""
-    project = Project(folder)
+@functools.cache
+def make_database(factory: pytest.TempPathFactory) -> Path:
+    """A database with the tables and the users, to copy; one for all tests of this process."""
+    project = Project(factory.mktemp("database"))
     done = project.manage("migrate")
     assert done.returncode == 0, done.stderr
     project.shell(USERS)

@@ -13,9 +13,8 @@ from tests.django_project import Project, make_database
 @pytest.fixture
 def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     require_chromium()
-    database = make_database(tmp_path_factory.mktemp("database"))
     new = Project(tmp_path / "django")
-    shutil.copy(database, new.folder / "board.sqlite3")
+    shutil.copy(make_database(tmp_path_factory), new.folder / "board.sqlite3")
     try:
         new.shell(
             "from cards.models import Card\n"

@@ -42,15 +42,10 @@ def told(socket: ClientConnection) -> dict[str, Any]:
     return payload
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_database(tmp_path_factory.mktemp("database"))
-
-
 @pytest.fixture
-def project(tmp_path: Path, database: Path) -> Iterator[Project]:
+def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     new = Project(tmp_path / "django")
-    shutil.copy(database, new.folder / "board.sqlite3")
+    shutil.copy(make_database(tmp_path_factory), new.folder / "board.sqlite3")
     try:
         yield new
     finally:
