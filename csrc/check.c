@@ -42,7 +42,7 @@ static void check_tops(struct shmc *s, struct report *r) {
     const struct sizes *z = &s->sizes;
     EXPECT(p->descriptor_top <= z->descriptors && p->outbox_top <= OUTBOXES && p->chunk_top <= z->chunks &&
                k->lane_top <= z->descriptors && k->connection_top <= z->connections &&
-               k->session_top <= z->sessions && k->group_top <= z->groups,
+               k->session_top <= z->sessions && k->group_top <= z->groups && k->history_top <= z->histories,
            "a table is used beyond its end");
 }
 
@@ -171,6 +171,41 @@ static void check_lanes(struct shmc *s, uint8_t *seen, uint8_t *lanes, struct re
                "payload of session %u", i);
     }
     EXPECT(sessions == k->sessions, "%u sessions, says %u", sessions, k->sessions);
+}
+
+static void check_histories(struct shmc *s, uint8_t *seen, struct report *r) {
+    struct counters *k = s->counters;
+    uint64_t messages = 0, bytes = 0;
+    uint32_t histories = 0, aged = 0;
+    for (uint32_t i = 1; i < k->history_top && !r->bad; i++) {
+        struct history *h = history_at(s, i);
+        uint32_t n = 0, before = 0;
+        uint64_t own = 0;
+        if (!h->used)
+            continue;
+        histories++;
+        EXPECT(h->name_length <= NAME_MAX_BYTES && history_find(s, h->name, h->name_length) == i,
+               "history %u is not found by its group", i);
+        for (uint32_t m = h->head; m && !r->bad; before = m, m = descriptor_at(s, m)->run_next, n++) {
+            struct descriptor *d = descriptor_at(s, m);
+            own += d->length + sizeof *d;
+            EXPECT(d->state == RESERVED && !MARK(seen, m)++ && d->run_prev == before && n < h->count,
+                   "message %u of history %u", m, i);
+        }
+        EXPECT(n == h->count && before == h->tail && own == h->bytes && h->offset >= n,
+               "history %u: %u messages, says %u up to offset %llu", i, n, h->count,
+               (unsigned long long)h->offset);
+        messages += n;
+        bytes += own;
+    }
+    EXPECT(messages == k->history_messages && bytes == k->history_bytes,
+           "%llu messages in histories, says %llu", (unsigned long long)messages,
+           (unsigned long long)k->history_messages);
+    uint32_t before = 0;
+    for (uint32_t i = k->history_head; i && !r->bad; before = i, i = history_at(s, i)->age_next)
+        EXPECT(++aged <= histories && history_at(s, i)->used && history_at(s, i)->age_prev == before,
+               "history %u by age", i);
+    EXPECT(aged == histories && before == k->history_tail, "%u histories by age, %u in all", aged, histories);
 }
 
 static void check_groups(struct shmc *s, struct report *r) {
@@ -323,6 +358,8 @@ int shmc_check(shmc *s, char *text, uint64_t capacity) {
             check_delay(s, domain, r);
         if (domain == SHMC_WORK && !r->bad)
             check_lanes(s, seen, lanes, r);
+        if (domain == SHMC_REPLY && !r->bad)
+            check_histories(s, seen, r);
         unlock(s, domain);
     }
     lock(s, SHMC_GROUP);

@@ -45,9 +45,10 @@ struct shmc {
     struct group *groups;
     struct branch *branches;
     struct member *members;
+    struct history *histories;
     struct chunk *chunks;
     uint32_t *lane_buckets, *virtual_buckets, *connection_buckets, *session_buckets, *group_buckets,
-        *member_buckets;
+        *member_buckets, *history_buckets;
     char *cells;
     struct sizes sizes;
     uint64_t expiry_ns, group_expiry_ns, max_message_size, seed;
@@ -141,6 +142,13 @@ AT(channel, 3u * CHANNELS)
 AT(slot, (uint32_t)SLOTS)
 AT(waiter, (uint32_t)WAITERS)
 
+static inline struct history *history_at(struct shmc *s, uint32_t index) {
+    if (__builtin_expect(index >= s->sizes.histories, 0)) {
+        poison(s);
+        index = 0;
+    }
+    return &s->histories[index];
+}
 static inline struct branch *branch_at(struct shmc *s, uint32_t index) {
     if (__builtin_expect(index >= s->sizes.branches, 0)) {
         poison(s);
@@ -302,7 +310,8 @@ uint32_t sweep_expired(struct shmc *s, uint32_t domain, uint32_t channel, uint64
 /* --- outbox.c --- */
 int outbox_forward(struct shmc *s, uint64_t outbox, uint32_t owner, char *blocked, uint32_t *blocked_length);
 void outbox_discard(struct shmc *s, uint64_t outbox, uint32_t owner);
-int outbox_is_committed(struct shmc *s, uint64_t outbox); /* POOL held */
+int outbox_is_committed(struct shmc *s, uint64_t outbox);          /* POOL held */
+uint64_t outbox_item(struct shmc *s, uint64_t outbox, uint32_t k); /* 0: there is none */
 int prepare_descriptor(struct shmc *s, shmc_target *t, const void *payload, uint64_t length, uint64_t key,
                        const char *address, uint32_t address_length, uint32_t *out);
 
@@ -327,6 +336,17 @@ void group_free_branches(struct branch_list *list);
 void group_free_members(struct member_list *list);
 void group_sweep(struct shmc *s, const char *prefix, uint32_t prefix_length);
 void group_flush(struct shmc *s);
+
+/* --- history.c --- */
+struct spent { /* descriptors to be freed after the section */
+    uint32_t count;
+    uint32_t descriptors[32];
+};
+uint32_t history_find(struct shmc *s, const char *name, uint32_t length); /* REPLY held */
+int history_ensure(struct shmc *s, const char *name, uint32_t length);
+int history_settle(struct shmc *s, uint64_t outbox, uint32_t index, int wait, struct kicks *kicks,
+                   struct spent *spent); /* REPLY held */
+void history_flush(struct shmc *s);
 
 /* --- connection.c --- */
 void connection_note(struct shmc *s, uint64_t key, uint32_t order); /* WORK held */

@@ -8,6 +8,7 @@
  *               QUEUED    in a channel, perhaps in a lane                          its domain
  *               LEASED    in the hands of `owner`                                  its domain
  *               RESERVED  the disconnect of a connection, or a session's bytes     WORK
+ *                         a message that a group's history keeps                  REPLY
  *               MOVING    on its way to another domain; anybody completes it       its target domain
  *   lane        IDLE      not in use                                               WORK
  *               READY     on the run list of its head's channel                    WORK
@@ -30,7 +31,7 @@
 #endif
 
 enum {
-    LAYOUT_VERSION = 2,
+    LAYOUT_VERSION = 3,
     DOMAINS = 5,
     SLOTS = 256,
     WAITERS = 512,
@@ -54,6 +55,7 @@ enum {
 #define WAIT_SLICE_NS 200000000ull
 #define MAGIC 0x6e61686363686d73ull
 #define LANE_BIT 0x80000000u
+#define KIND_HISTORY 8u /* of a descriptor, beside enum shmc_kind: an outbox's item for a group's history */
 
 enum descriptor_state { FREE = 0, HELD, QUEUED, LEASED, RESERVED, MOVING };
 enum lane_state { LANE_IDLE = 0, LANE_READY, LANE_RUNNING, LANE_RESTING };
@@ -147,7 +149,8 @@ struct descriptor {
     uint64_t sequence;
     uint64_t outbox; /* reference */
     uint32_t channel_generation, deaths;
-    uint64_t spare[2];
+    uint64_t place; /* which item of its outbox it is, if that is to be kept in a history */
+    uint64_t spare;
 };
 
 struct block { /* POOL; stands before each payload */
@@ -253,6 +256,18 @@ struct session { /* WORK; key 0: free */
     uint32_t hash_next; /* or free */
 };
 
+struct history { /* REPLY: the last messages of a group */
+    uint64_t hash;
+    uint64_t offset;             /* of its last message; of its first: offset + 1 - count */
+    uint64_t bytes;              /* of the messages, with their descriptors */
+    uint32_t count;              /* messages, RESERVED, by run_next and run_prev */
+    uint32_t head, tail;         /* oldest, newest */
+    uint32_t used, hash_next;    /* or free */
+    uint32_t age_next, age_prev; /* by the last message */
+    uint32_t name_length;
+    char name[NAME_MAX_BYTES];
+};
+
 struct counters { /* whose tables: free lists and tops; each under its domain */
     uint32_t lane_free, lane_top, connection_free, connection_top, lane_spare;        /* WORK */
     uint32_t virtual_free, virtual_top;                                               /* REPLY */
@@ -262,12 +277,15 @@ struct counters { /* whose tables: free lists and tops; each under its domain */
     uint32_t session_free, session_top, session_hand, spare;                          /* WORK */
     uint64_t sequence;                                                                /* GROUP */
     uint64_t dead_letters;                                                            /* WORK */
+    uint32_t history_free, history_top, history_head, history_tail;                   /* REPLY */
+    uint64_t history_messages, history_bytes;                                         /* REPLY */
+    uint64_t history_base; /* REPLY: the last offset of any history that ended */
 };
 
 struct sizes { /* how many entries each table has; follows from the memory alone */
-    uint32_t descriptors, virtuals, connections, sessions, groups, branches, members, chunks;
+    uint32_t descriptors, virtuals, connections, sessions, groups, branches, members, chunks, histories;
     uint32_t lane_buckets, virtual_buckets, connection_buckets, session_buckets, group_buckets,
-        member_buckets;
+        member_buckets, history_buckets;
 };
 
 struct header {

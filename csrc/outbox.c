@@ -60,6 +60,12 @@ static struct outbox *named(struct shmc *s, uint64_t ref) {
     return HINT(o->generation) == reference_generation(ref) ? o : NULL;
 }
 
+uint64_t outbox_item(struct shmc *s, uint64_t ref, uint32_t k) {
+    struct outbox *o = named(s, ref);
+    uint64_t *item = o && k < HINT(o->count) ? item_at(s, o, k) : NULL;
+    return item ? *item : 0;
+}
+
 static struct outbox *mine(struct shmc *s, uint64_t ref, uint32_t state) {
     struct outbox *o = named(s, ref);
     return o && HINT(o->owner) == s->slot_reference && HINT(o->state) == state ? o : NULL;
@@ -246,8 +252,28 @@ static int owned_queue(struct shmc *s, const char *prefix, uint32_t length, shmc
     return r;
 }
 
-int shmc_outbox_add_group(shmc *s, uint64_t ref, const char *group, uint32_t group_length,
-                          const void *payload, uint64_t length) {
+/* The item that puts the message into its group's history: before those of the members, whose fronts share its
+ * payload. */
+static int add_history(struct shmc *s, struct expansion *e, uint32_t keep) {
+    shmc_target nowhere = {.domain = SHMC_REPLY, .capacity = keep};
+    int r = history_ensure(s, e->group, e->group_length);
+    uint32_t index;
+    if (r == SHMC_OK)
+        r = prepare_descriptor(s, &nowhere, e->payload, e->length, 0, e->group, e->group_length, &index);
+    if (r != SHMC_OK)
+        return r;
+    struct descriptor *d = descriptor_at(s, index);
+    PUT(d->kind, KIND_HISTORY);
+    PUT(d->channel, 0);
+    PUT(d->place, e->o->count);
+    r = hang(s, e->o, e->ref, index);
+    if (r == SHMC_OK)
+        e->record = index;
+    return r;
+}
+
+static int add_group(shmc *s, uint64_t ref, const char *group, uint32_t group_length, const void *payload,
+                     uint64_t length, uint32_t keep) {
     REQUIRE(s);
     struct outbox *o = mine(s, ref, OUTBOX_OPEN);
     if (!o || group_length > NAME_MAX_BYTES)
@@ -261,7 +287,10 @@ int shmc_outbox_add_group(shmc *s, uint64_t ref, const char *group, uint32_t gro
                           .payload = payload,
                           .length = length};
     struct branch_list list = {0};
-    int r = group_branches(s, group, group_length, &list, &e.sequence);
+    int r = keep ? add_history(s, &e, keep) : SHMC_OK;
+    uint32_t kept = e.record;
+    if (r == SHMC_OK)
+        r = group_branches(s, group, group_length, &list, &e.sequence);
     for (uint32_t b = 0; r == SHMC_OK && b < list.count; b++) {
         shmc_target queue;
         uint32_t total;
@@ -280,18 +309,36 @@ int shmc_outbox_add_group(shmc *s, uint64_t ref, const char *group, uint32_t gro
         }
     }
     group_free_branches(&list);
+    if (kept)
+        PUT(descriptor_at(s, kept)->total, o->count - 1 - descriptor_at(s, kept)->place);
     return RESULT(s, r);
+}
+
+int shmc_outbox_add_group(shmc *s, uint64_t ref, const char *group, uint32_t group_length,
+                          const void *payload, uint64_t length) {
+    return add_group(s, ref, group, group_length, payload, length, 0);
+}
+
+int shmc_outbox_add_kept(shmc *s, uint64_t ref, const char *group, uint32_t group_length, const void *payload,
+                         uint64_t length, uint32_t keep) {
+    if (!keep || length < 8 || !group_length)
+        return SHMC_E_ARGUMENT;
+    return length > SHMC_HISTORY_MAX ? SHMC_TOO_LARGE
+                                     : add_group(s, ref, group, group_length, payload, length, keep);
 }
 
 /* --- settling --- */
 
 /* One item, under its domain. On GIVEN_UP it is this process's, HELD, to be freed after leaving. */
 static enum verdict settle(struct shmc *s, uint32_t domain, uint64_t ref, uint64_t item, uint64_t deadline_ns,
-                           struct kicks *kicks, uint32_t *expired, uint32_t *expired_count) {
+                           struct kicks *kicks, uint32_t *expired, uint32_t *expired_count,
+                           struct spent *spent) {
     uint32_t index = reference_index(item);
     struct descriptor *d = descriptor_at(s, index);
     if (HINT(d->generation) != reference_generation(item) || HINT(d->state) != HELD || HINT(d->outbox) != ref)
         return SETTLED; /* it may be another's now, who works on it under other locks */
+    if (d->kind == KIND_HISTORY)
+        return history_settle(s, ref, index, now_ns() < deadline_ns, kicks, spent) ? SETTLED : BLOCKED;
     struct channel *c = channel_at(s, d->channel);
     int known = d->channel && c->used && c->generation == d->channel_generation;
     int r = known ? queue_enqueue(s, index, kicks, 0) : SHMC_GONE;
@@ -343,13 +390,14 @@ static uint32_t flush(struct shmc *s, uint64_t ref, const uint64_t *items, uint3
             domain = SHMC_WORK; /* it was freed and is another's: settled, as the lock will show */
         struct kicks kicks = {0};
         uint32_t expired[SWEEP], expired_count = 0, given_up[BATCH], given_up_count = 0, last = k + BATCH;
+        struct spent spent = {0};
         lock(s, domain);
         if (first) {
             SET(s, domain, first->state, OUTBOX_COMMITTED);
             commit(s, domain);
             first = NULL;
         }
-        for (; k < count && k < last && !blocked; k++) {
+        for (; k < count && k < last && !blocked && spent.count < 16; k++) {
             struct descriptor *d = descriptor_at(s, reference_index(items[k]));
             uint32_t present = HINT(d->domain);
             if (present != domain) {
@@ -360,7 +408,8 @@ static uint32_t flush(struct shmc *s, uint64_t ref, const uint64_t *items, uint3
                 }
                 continue;
             }
-            enum verdict v = settle(s, domain, ref, items[k], deadline_ns, &kicks, expired, &expired_count);
+            enum verdict v =
+                settle(s, domain, ref, items[k], deadline_ns, &kicks, expired, &expired_count, &spent);
             commit(s, domain);
             if (v == BLOCKED) {
                 blocked = 1;
@@ -375,6 +424,8 @@ static uint32_t flush(struct shmc *s, uint64_t ref, const uint64_t *items, uint3
             pool_release(s, expired[n]);
         for (uint32_t n = 0; n < given_up_count; n++)
             pool_release(s, given_up[n]);
+        for (uint32_t n = 0; n < spent.count; n++)
+            pool_release(s, spent.descriptors[n]);
     }
     return k;
 }

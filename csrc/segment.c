@@ -67,12 +67,14 @@ static void sizes_for(uint64_t memory, struct sizes *z) {
     z->groups = between(memory / 32768, 512, 1u << 20);
     z->branches = 2 * z->groups;
     z->members = between(memory / 4096, 2048, 1u << 22);
+    z->histories = z->groups;
     z->lane_buckets = power_of_two(z->descriptors / 2);
     z->virtual_buckets = power_of_two(z->virtuals / 2);
     z->connection_buckets = power_of_two(z->connections / 2);
     z->session_buckets = power_of_two(z->sessions / 2);
     z->group_buckets = power_of_two(z->groups);
     z->member_buckets = power_of_two(z->members / 2);
+    z->history_buckets = power_of_two(z->histories);
 }
 
 #define PLACE(field, count)                                                                                  \
@@ -107,12 +109,14 @@ static uint64_t lay_out(struct shmc *s, uint64_t memory) {
     PLACE(groups, z->groups);
     PLACE(branches, z->branches);
     PLACE(members, z->members);
+    PLACE(histories, z->histories);
     PLACE(lane_buckets, z->lane_buckets);
     PLACE(virtual_buckets, z->virtual_buckets);
     PLACE(connection_buckets, z->connection_buckets);
     PLACE(session_buckets, z->session_buckets);
     PLACE(group_buckets, z->group_buckets);
     PLACE(member_buckets, z->member_buckets);
+    PLACE(history_buckets, z->history_buckets);
     uint64_t chunk_table = memory / CHUNK;
     PLACE(chunks, chunk_table);
     at = (at + 4095) & ~4095ull;
@@ -126,11 +130,11 @@ static uint64_t lay_out(struct shmc *s, uint64_t memory) {
 
 /* Changes with every change of a structure, so that two builds never read each other's segment by mistake. */
 static uint64_t layout_hash(void) {
-    const uint64_t parts[] = {sizeof(struct header),     sizeof(struct domain),     sizeof(struct channel),
-                              sizeof(struct lane),       sizeof(struct descriptor), sizeof(struct outbox),
-                              sizeof(struct slot),       sizeof(struct idle),       sizeof(struct member),
-                              sizeof(struct connection), sizeof(pthread_mutex_t),   sizeof(struct pool),
-                              sizeof(struct counters),   sizeof(struct session),    LAYOUT_VERSION};
+    const uint64_t parts[] = {
+        sizeof(struct header),     sizeof(struct domain),     sizeof(struct channel),  sizeof(struct lane),
+        sizeof(struct descriptor), sizeof(struct outbox),     sizeof(struct slot),     sizeof(struct idle),
+        sizeof(struct member),     sizeof(struct connection), sizeof(pthread_mutex_t), sizeof(struct pool),
+        sizeof(struct counters),   sizeof(struct session),    sizeof(struct history),  LAYOUT_VERSION};
     return hash_bytes(1, (const char *)parts, sizeof parts);
 }
 
@@ -347,7 +351,7 @@ int shmc_create(const char *path, const shmc_options *options, shmc **out) {
         s->domains[i].channel_top = 1;
     struct counters *c = s->counters;
     c->lane_top = c->connection_top = c->virtual_top = c->group_top = c->branch_top = c->member_top = 1;
-    c->session_top = 1;
+    c->session_top = c->history_top = 1;
     s->pool->descriptor_top = s->pool->chunk_top = s->pool->outbox_top = s->pool->waiter_top = 1;
     adopt_options(s);
     __atomic_store_n(&h->magic, MAGIC, __ATOMIC_RELEASE);

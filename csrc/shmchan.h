@@ -274,6 +274,12 @@ int shmc_outbox_add(shmc *s, uint64_t outbox, shmc_target *target, const void *p
  * member. */
 int shmc_outbox_add_group(shmc *s, uint64_t outbox, const char *group, uint32_t group_length,
                           const void *payload, uint64_t length);
+/* shmc_outbox_add_group of a message that the group's history keeps, with the `keep` - 1 before it. The last eight
+ * bytes of the payload become its offset, big-endian, in the step that keeps it: before anybody can receive it.
+ * SHMC_TOO_LARGE beyond SHMC_HISTORY_MAX. Death: kept and sent, or neither. */
+#define SHMC_HISTORY_MAX 65000 /* bytes: one block, copied under a lock */
+int shmc_outbox_add_kept(shmc *s, uint64_t outbox, const char *group, uint32_t group_length,
+                         const void *payload, uint64_t length, uint32_t keep);
 /* Send all of it. Returns SHMC_OK: sent, the lease is acknowledged; SHMC_PARKED: it stays owed, push it;
  * SHMC_GONE: the lease is no longer this process's (nothing was sent). Targets that stay full until
  * give_up_ns from now are given up and counted. */
@@ -295,6 +301,12 @@ int shmc_group_discard(shmc *s, const char *group, uint32_t group_length, const 
 int shmc_group_members(shmc *s, const char *group, uint32_t group_length, const char *prefix,
                        uint32_t prefix_length, uint64_t sequence, void *buffer, uint64_t capacity,
                        uint64_t *needed, uint32_t *count);
+
+/* What a group's history has: offsets *first to *last, none if *first is *last + 1. Copies those from `after` + 1
+ * (or *first) on, oldest first, as many as fit: u32 length and bytes each, *used bytes in all. capacity: over
+ * SHMC_HISTORY_MAX + 4, so that one always fits. */
+int shmc_history_read(shmc *s, const char *group, uint32_t group_length, uint64_t after, void *buffer,
+                      uint64_t capacity, uint64_t *used, uint64_t *first, uint64_t *last);
 
 /* --- fronts --- */
 

@@ -11,7 +11,7 @@ from typing import Any
 from shmchan import names
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.exceptions import ChannelFull
-from shmchan.layers.base import BaseChannelLayer
+from shmchan.layers.base import MAX_HISTORY, BaseChannelLayer, Missed
 from shmchan.pending import current
 
 _ROOM_POLL = 0.002  # seconds between two tries of send(block=True)
@@ -95,17 +95,30 @@ class Group:
         name: its name.
         alias: which of the process's layers it is on.
         channel_layer: the layer itself, instead of the alias.
+        history: how many of its last messages are kept for those who were away; 0: none. What is sent by a `Group` of this name
+            without a history is not kept, and has no offset: make the group once, and import it.
 
     Raises:
         TypeError: the name is not allowed.
+        ValueError: so many messages cannot be kept.
     """
 
-    __slots__ = ("_layer", "alias", "name")
+    __slots__ = ("_layer", "alias", "history", "name")
 
-    def __init__(self, name: str, alias: str = DEFAULT_CHANNEL_LAYER, channel_layer: BaseChannelLayer | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        alias: str = DEFAULT_CHANNEL_LAYER,
+        channel_layer: BaseChannelLayer | None = None,
+        *,
+        history: int = 0,
+    ) -> None:
         self.name = names.check_group(name)
         self.alias = alias
         self._layer = channel_layer
+        if type(history) is not int or not 0 <= history <= MAX_HISTORY:
+            raise ValueError(f"a history keeps 0 to {MAX_HISTORY} messages, not {history!r}")
+        self.history = history
 
     @property
     def channel_layer(self) -> BaseChannelLayer:
@@ -129,13 +142,26 @@ class Group:
 
         Raises:
             TypeError: content is no dict, or something in it cannot travel.
-            MessageTooLarge: it is too long.
+            MessageTooLarge: it is too long; where it is kept in a history, beyond 65,000 bytes.
         """
         _check_content(content)
         layer = self._layer or channel_layers[self.alias]
         pending = None if immediately else current.get()
-        if pending is None or not pending.add(layer, "group", self.name, layer.encode(content)):
-            layer.send_group(self.name, content)
+        if pending is not None:
+            history = self.history
+            payload = layer.encode_kept(self.name, content, history) if history else layer.encode(content)
+            if pending.add(layer, "group", self.name, payload):
+                return
+        layer.send_group(self.name, content, self.history)
+
+    def since(self, epoch: str | None, offset: int) -> Missed:
+        """
+        What was sent to it after a place in its history: ``messages``, whether there is a ``gap``, and the place that is now.
+
+        Args:
+            epoch, offset: of the last message that is known, from its ``history``; None and 0 for whoever knows none.
+        """
+        return self.channel_layer.group_since(self.name, epoch, offset)
 
     def __str__(self) -> str:
         return self.name

@@ -5,6 +5,8 @@ Owns the keys of ``websocket.send`` and ``http.response`` messages: which exist,
 message. Decides nothing about a connection, writes and logs nothing. Runs in the front.
 """
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +15,9 @@ from shmchan import names
 from shmchan.protocol.response import BadResponse
 from shmchan.protocol.websocket import frame_bytes, frame_text, is_sendable_code
 
-WEBSOCKET_KEYS = frozenset(("accept", "text", "bytes", "close", "reason", "subprotocol", "headers", "status", "content"))
+WEBSOCKET_KEYS = frozenset(
+    ("accept", "text", "bytes", "close", "reason", "subprotocol", "headers", "status", "content", "history")
+)
 RESPONSE_KEYS = frozenset(("status", "headers", "content", "more_content", "closed_channel"))
 EVENT_KEYS = frozenset(("event", "data", "id", "retry", "comment"))
 """Those of a server-sent event; see `shmchan.front.events`."""
@@ -79,6 +83,9 @@ def read_answer(message: Mapping[str, Any], group: bool = False) -> Answer:
         answer.frames.append(data)
         if text is not None:
             problems.append(("ignored.both", "text and bytes are in one message; text goes first"))
+    place = _value(message, "history", dict, problems)
+    if place is not None and answer.frames:
+        answer.frames = [_with_place(place, text, data)]
     answer.reason = _value(message, "reason", str, problems) or ""
     answer.subprotocol = _value(message, "subprotocol", str, problems)
     answer.status = _value(message, "status", int, problems)
@@ -94,6 +101,16 @@ def read_answer(message: Mapping[str, Any], group: bool = False) -> Answer:
             answer.close = 1011
             problems.append(("ignored.value", f"close is {close!r:.100}, which is no code that can be sent; 1011 is sent"))
     return answer
+
+
+def _with_place(place: Mapping[str, Any], text: str | None, data: bytes | None) -> str:
+    """One frame for what a history keeps, with where in it that stands; see docs/groups.md."""
+    frame: dict[str, Any] = {"shmchan": {key: place.get(key) for key in ("group", "epoch", "offset")}}
+    if text is not None:
+        frame["text"] = text
+    if data is not None:
+        frame["bytes"] = base64.b64encode(data).decode()
+    return json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from shmchan.exceptions import ChannelSocketException, ConsumeLater, DenyConnect
 from shmchan.generic.base import refuse_coroutine
 from shmchan.generic.consumers import JsonWebsocketConsumer, encode_json
 from shmchan.layers import wire
-from shmchan.layers.base import BaseChannelLayer, Item
+from shmchan.layers.base import BaseChannelLayer, Item, Kept
 from shmchan.message import Message
 from shmchan.pending import Pending, current
 
@@ -90,7 +90,7 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
                 failure = self._attempt(stream, message, kwargs, failure, verdict)
             verdict.add(sent.close().items)
             for layer, kind, name, payload in sent.elsewhere:
-                _pass_on(layer, kind, name, wire.decode(payload))
+                _pass_on(layer, kind, name, wire.decode(payload), payload.keep if isinstance(payload, Kept) else 0)
         if isinstance(failure, ConsumeLater):
             raise failure
         for item in verdict.items(failed=failure is not None):
@@ -165,7 +165,7 @@ class _Verdict:
         self.rejection: Content | None = None
         self.accepted = False
         self.accept: Content = {"accept": True}
-        self._sent: list[tuple[str, str, Content]] = []
+        self._sent: list[tuple[str, str, Content, int]] = []
         self._denied = False
 
     def deny(self) -> None:
@@ -181,7 +181,7 @@ class _Verdict:
         for kind, name, payload in items:
             content = wire.decode(payload)
             if kind != "channel" or name != self.reply_channel:
-                self._sent.append((kind, name, content))
+                self._sent.append((kind, name, content, payload.keep if isinstance(payload, Kept) else 0))
                 continue
             if denied:
                 continue
@@ -193,13 +193,13 @@ class _Verdict:
                 self._merge(content)
         self.accepted = self.accepted or accepted
 
-    def items(self, failed: bool) -> Iterator[tuple[str, str, Content]]:
-        """What goes out; of what was sent to the connection only the rejection, if there is one."""
+    def items(self, failed: bool) -> Iterator[tuple[str, str, Content, int]]:
+        """What goes out, and how long a history; of what was sent to the connection only the rejection, if any."""
         to_it = ("channel", self.reply_channel)
         if self.rejection is not None:
-            yield (*to_it, self.rejection)
+            yield (*to_it, self.rejection, 0)
         elif self.accepted and not failed:
-            yield (*to_it, self.accept)
+            yield (*to_it, self.accept, 0)
         silent = failed or self.rejection is not None
         for item in self._sent:
             if not silent or item[:2] != to_it:
@@ -221,7 +221,7 @@ class _Verdict:
                     "two consumers of one connection chose different subprotocols; %r is used", self.accept["subprotocol"]
                 )
         if rest:
-            self._sent.append(("channel", self.reply_channel, rest))
+            self._sent.append(("channel", self.reply_channel, rest, 0))
 
 
 class _Captured(Pending):
@@ -250,10 +250,12 @@ def _captured(message: Message) -> Iterator[Pending]:
         current.reset(token)
 
 
-def _pass_on(layer: BaseChannelLayer, kind: str, name: str, content: Content) -> None:
+def _pass_on(layer: BaseChannelLayer, kind: str, name: str, content: Content, history: int) -> None:
     """Send what was collected."""
-    target = Group(name, channel_layer=layer) if kind == "group" else Channel(name, channel_layer=layer)
-    target.send(content)
+    if kind == "group":
+        Group(name, channel_layer=layer, history=history).send(content)
+    else:
+        Channel(name, channel_layer=layer).send(content)
 
 
 def _layer_of(message: Message) -> BaseChannelLayer:

@@ -32,6 +32,7 @@ export interface SocketOptions {
 export interface BridgeOptions extends SocketOptions {
   onstate?: ((state: State, detail: StateDetail) => void) | null;
   onerror?: ((error: unknown, data: string) => void) | null;
+  ongap?: ((group: string, detail: GapDetail) => void) | null;
 }
 
 export type Url = string | URL | (() => string | URL);
@@ -70,6 +71,11 @@ export class ReconnectingSocket extends EventTarget {
   addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
 }
 
+export interface GapDetail {
+  reason: "forgotten" | "refused" | "no answer";
+  missed: number | null;
+}
+
 export class WebSocketBridge {
   constructor(options?: BridgeOptions);
   readonly options: SocketOptions;
@@ -77,9 +83,11 @@ export class WebSocketBridge {
   readonly state: State | "idle";
   onstate: ((state: State, detail: StateDetail) => void) | null;
   onerror: ((error: unknown, data: string) => void) | null;
+  ongap: ((group: string, detail: GapDetail) => void) | null;
   connect(url?: Url, protocols?: string | string[], options?: SocketOptions): void;
   listen<Action = any>(callback?: Callback<Action> | null): void;
   demultiplex<Action = any>(stream: string, callback: Callback<Action>): void;
+  follow(...groups: string[]): void;
   send(message: unknown): boolean;
   stream<Action = any>(name: string): { send(action: Action): boolean };
   close(code?: number, reason?: string): void;

@@ -8,7 +8,7 @@
 //
 // One file for a <script>, for `import "/shmchan.js"` (both make the global `shmchan`) and for require(); shmchan.mjs beside it has
 // the same names as exports. ReconnectingSocket owns the connection and the back-off and knows nothing of what is said over it;
-// WebSocketBridge owns the JSON. The types are in shmchan.d.ts, the manual is docs/browser.md.
+// WebSocketBridge owns the JSON, Histories what is known of groups that keep their messages. The types are in shmchan.d.ts, the manual is docs/browser.md.
 
 (() => {
   "use strict";
@@ -242,16 +242,125 @@
     }
   }
 
+  // The messages of groups that have a history (docs/groups.md): each once, in order. What is missing is asked for; what comes
+  // meanwhile is held back.
+  class Histories {
+    // ask(question) sends; deliver(text) gets each message; gap(group, detail) is told when some are gone for good.
+    constructor(ask, deliver, gap, patience) {
+      this._ask = ask;
+      this._deliver = deliver;
+      this._gap = gap;
+      this._patience = patience;
+      this._groups = new Map(); // name → { epoch, offset, held, timer }; held: frames, while an answer is awaited
+    }
+
+    follow(name) {
+      if (!this._groups.has(name)) this._groups.set(name, { epoch: null, offset: 0, held: null, timer: undefined });
+      return this._groups.get(name);
+    }
+
+    // There is a connection, perhaps another one than before.
+    opened() {
+      this._question([...this._groups.keys()]);
+    }
+
+    closed() {
+      for (const group of this._groups.values()) {
+        clearTimeout(group.timer);
+        group.held = null;
+      }
+    }
+
+    read(frame) {
+      const { group: name, epoch, offset, gap, more, refused } = frame.shmchan;
+      if (typeof name !== "string") return;
+      const group = this.follow(name);
+      if (refused) this._release(name, group, "refused");
+      else if (frame.resumed) this._resume(name, group, frame.resumed, { epoch, offset, gap, more });
+      else if (group.held) group.held.push(frame);
+      else if (group.epoch === null) this._take(group, epoch, offset, frame);
+      else if (group.epoch === epoch && offset === group.offset + 1) this._take(group, epoch, offset, frame);
+      else if (group.epoch !== epoch || offset > group.offset) {
+        this._question([name]);
+        group.held?.push(frame);
+      } // else it came before
+    }
+
+    _take(group, epoch, offset, { text }) {
+      group.epoch = epoch;
+      group.offset = offset;
+      if (text !== undefined) this._deliver(text);
+    }
+
+    _question(names) {
+      const wanted = {};
+      for (const name of names) {
+        const group = this._groups.get(name);
+        wanted[name] = group.epoch === null ? null : { epoch: group.epoch, offset: group.offset };
+        if (group.epoch === null) continue; // it is only asked where it stands; nothing was missed
+        group.held ??= [];
+        clearTimeout(group.timer);
+        group.timer = setTimeout(() => this._release(name, group, "no answer"), this._patience);
+      }
+      if (names.length) this._ask({ shmchan: { resume: wanted } });
+    }
+
+    _resume(name, group, messages, { epoch, offset, gap, more }) {
+      if (gap) {
+        const first = messages.length ? messages[0][0] : offset + 1;
+        const known = group.epoch === epoch && group.offset < first;
+        this._gap(name, { reason: "forgotten", missed: known ? first - 1 - group.offset : null });
+        group.offset = first - 1;
+      }
+      group.epoch = epoch;
+      for (const [at, content] of messages) if (at > group.offset) this._take(group, epoch, at, content);
+      if (more) return;
+      group.offset = Math.max(group.offset, offset);
+      this._replay(group);
+    }
+
+    // Nobody will say what was missed.
+    _release(name, group, reason) {
+      const first = group.held?.[0]?.shmchan;
+      const wasAsked = group.epoch !== null && group.held;
+      if (wasAsked) this._gap(name, { reason, missed: null });
+      if (first) Object.assign(group, { epoch: first.epoch, offset: first.offset - 1 });
+      else if (wasAsked) group.epoch = null;
+      this._replay(group);
+    }
+
+    _replay(group) {
+      clearTimeout(group.timer);
+      const held = group.held ?? [];
+      group.held = null;
+      for (const frame of held) this.read(frame);
+    }
+  }
+
   class WebSocketBridge {
-    // options: those of ReconnectingSocket, and onstate(state, detail) and onerror(error, data).
+    // options: those of ReconnectingSocket, and onstate(state, detail), onerror(error, data) and ongap(group, detail).
     constructor(options) {
-      const { onstate = null, onerror = null, ...rest } = options ?? {};
+      const { onstate = null, onerror = null, ongap = null, ...rest } = options ?? {};
       this.options = rest;
       this.onstate = onstate;
       this.onerror = onerror;
+      this.ongap = ongap;
       this.socket = null;
       this._callback = null;
       this._streams = new Map();
+      this._histories = new Histories(
+        (question) => this.socket.send(JSON.stringify(question)),
+        (text) => this._read(text),
+        (group, detail) => this._missed(group, detail),
+        10000,
+      );
+    }
+
+    // These groups have a history, and the server answers for them: be told from the start where they stand. A group of which a
+    // message came is followed in any case.
+    follow(...groups) {
+      for (const group of groups) this._histories.follow(group);
+      if (this.state === "open") this._histories.opened();
     }
 
     // url: absolute, or relative to the page, by default the page's own path; or a function that is asked for it at each try.
@@ -261,6 +370,8 @@
       const socket = new ReconnectingSocket(url, protocols, { ...this.options, ...options });
       this.socket = socket;
       socket.addEventListener("message", (event) => this._read(event.data));
+      socket.addEventListener("open", () => this._histories.opened());
+      socket.addEventListener("close", () => this.socket === socket && this._histories.closed());
       socket.addEventListener("state", ({ detail }) => this.onstate?.(detail.state, detail));
       this.onstate?.(socket.state, { state: socket.state, tries: 0 });
     }
@@ -294,6 +405,11 @@
       this.socket?.close(code, reason);
     }
 
+    _missed(group, detail) {
+      if (this.ongap) this.ongap(group, detail);
+      else console.error(`shmchan: messages of ${group} were missed (${detail.reason}); set ongap, and load anew there`);
+    }
+
     _read(data) {
       if (typeof data !== "string") return; // whoever expects bytes listens on `socket`
       let message;
@@ -304,7 +420,9 @@
         else console.error("shmchan: a message that is no JSON is left out; its sender has to use JSON", error);
         return;
       }
-      if (message !== null && typeof message === "object" && message.stream !== undefined && "payload" in message) {
+      if (typeof message?.shmchan === "object" && message.shmchan !== null) {
+        this._histories.read(message);
+      } else if (message !== null && typeof message === "object" && message.stream !== undefined && "payload" in message) {
         (this._streams.get(message.stream) ?? this._callback)?.(message.payload, message.stream);
       } else {
         this._callback?.(message, null);

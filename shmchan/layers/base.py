@@ -10,9 +10,10 @@ messages by `lease`, and give them back by `commit` or `requeue`. A front opens 
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self, TypedDict
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypedDict
 
 from shmchan import exceptions, names
+from shmchan.layers import wire
 
 Message = dict[str, Any]
 Kind = Literal["http", "websocket"]
@@ -27,6 +28,8 @@ NEVER_EXPIRING = frozenset([DELAY_CHANNEL, DEAD_CHANNEL])
 OWED_SECONDS = 2.0  # how long a parked outbox is tried again
 MAX_REDELIVERIES = 3
 HTTP_SESSION_SECONDS = 600.0  # that a session of a request is kept, whose end no worker may hear of
+MAX_HISTORY = 10_000  # messages that a group's history keeps at most
+MAX_KEPT_SIZE = 65000  # bytes of one of them, encoded, with its place
 MAX_SESSION_SIZE = 65000  # bytes of a connection's session, encoded: one block of the pool, copied under a lock
 
 
@@ -51,6 +54,38 @@ class GlobalStatistics(ChannelStatistics):
 
     memory_total: int
     memory_used: int
+
+
+class Kept(bytes):
+    """
+    A group's message that its history keeps, encoded, with a place for its offset at the end. An outbox takes it as any other.
+
+    Attributes:
+        keep: how many messages the history keeps, this one included.
+    """
+
+    keep: int
+
+    def __new__(cls, payload: bytes, keep: int) -> Self:
+        made = super().__new__(cls, payload)
+        made.keep = keep
+        return made
+
+
+class Missed(NamedTuple):
+    """
+    What a group's history has of the messages after a place in it.
+
+    Attributes:
+        messages: oldest first, each with its place: ``message["history"]`` has ``group``, ``epoch`` and ``offset``.
+        gap: some that were sent after that place are no longer there, or the place is of another epoch.
+        epoch, offset: of the last message that was sent; where to go on the next time.
+    """
+
+    messages: list[Message]
+    gap: bool
+    epoch: str
+    offset: int
 
 
 class Lease:
@@ -337,18 +372,70 @@ class BaseChannelLayer(abc.ABC):
         """The channels in a group, in no particular order."""
 
     @abc.abstractmethod
-    def send_group(self, group: str, message: Message) -> None:
+    def send_group(self, group: str, message: Message, history: int = 0) -> None:
         """
         Send a message to every channel in a group. Never raises ChannelFull: what is dropped for a full member is counted.
+
+        Args:
+            history: how many messages the group's history keeps, this one included; 0: it is not kept.
 
         Raises:
             TypeError: the name is not allowed, or something in the message cannot travel.
             MessageTooLarge: the message is too long.
         """
 
+    # --- histories of groups
+
+    @property
+    @abc.abstractmethod
+    def epoch(self) -> str:
+        """Of this layer's contents: another one after everything was lost, so that old offsets are known to be old."""
+
+    def encode_kept(self, group: str, message: Message, keep: int) -> Kept:
+        """
+        A message as outboxes hold it that go to a group with a history.
+
+        Args:
+            keep: how many messages the history keeps, this one included; 1 to MAX_HISTORY.
+
+        Raises:
+            TypeError: something in it cannot travel; the text names the key.
+            MessageTooLarge: with its place it is longer than MAX_KEPT_SIZE.
+        """
+        if "history" in message:  # it came out of one
+            message = {key: value for key, value in message.items() if key != "history"}
+        payload = wire.with_place(self.encode(message), names.check_group(group), self.epoch)
+        if len(payload) > MAX_KEPT_SIZE:
+            raise exceptions.MessageTooLarge(len(payload), MAX_KEPT_SIZE)
+        return Kept(payload, keep)
+
+    def group_since(self, group: str, epoch: str | None, offset: int) -> Missed:
+        """
+        The messages of a group's history after a place in it.
+
+        A message is in the history before any of a front's connections gets it, and their order is that of the offsets, without
+        holes. Whoever joins first and asks then gets each message, some perhaps twice.
+
+        Args:
+            epoch, offset: of the last message that is known. None and 0: nothing is; everything that is kept is returned.
+        """
+        names.check_group(group)
+        known = offset if epoch == self.epoch else 0
+        first, last, payloads = self._read_history(group, known)
+        gap = epoch != self.epoch or not first - 1 <= known <= last
+        if gap and known > last:
+            first, last, payloads = self._read_history(group, 0)
+        return Missed([wire.decode(payload) for payload in payloads], gap, self.epoch, last)
+
+    @abc.abstractmethod
+    def _read_history(self, group: str, after: int) -> tuple[int, int, list[bytes]]:
+        """Offsets of the first and the last message that is kept (none: last + 1 and last), and all of them after an offset."""
+
     @abc.abstractmethod
     def flush(self) -> None:
-        """Drop every queued message and every membership. What is leased stays leased, who is connected stays connected."""
+        """
+        Drop every queued message, every history and every membership. What is leased stays leased, who is connected stays so.
+        """
 
     @abc.abstractmethod
     def global_statistics(self) -> GlobalStatistics:

@@ -29,6 +29,7 @@ from shmchan.layers.base import (
     ChannelStatistics,
     GlobalStatistics,
     Item,
+    Kept,
     Lease,
     Message,
     Outbox,
@@ -37,6 +38,7 @@ from shmchan.layers.base import (
     lane_key,
 )
 from shmchan.layers.capacity import DEFAULT_CAPACITY, Capacities
+from shmchan.layers.histories import Histories
 from shmchan.layers.memory_port import MemoryPort
 
 MEMORY = 256 << 20
@@ -98,6 +100,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._backlog = Backlog()
         self._groups: dict[str, dict[str, float]] = {}
         self._sessions: dict[str, tuple[bytes, float]] = {}
+        self._epoch = secrets.token_hex(8)
+        self._histories = Histories(self.memory)
         self._parallel: set[str] = set()
         self._heard: set[str] = set()
         self._last_heard: object = None
@@ -171,17 +175,29 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._check_open()
             return self._members(names.check_group(group))
 
-    def send_group(self, group: str, message: Message) -> None:
+    def send_group(self, group: str, message: Message, history: int = 0) -> None:
         group = names.check_group(group)
-        payload = self.encode(message)
+        payload = self.encode_kept(group, message, history) if history else self.encode(message)
         with self._lock:
             self._check_open()
             self._deliver_to_group(group, payload)
+
+    @property
+    def epoch(self) -> str:
+        with self._lock:
+            self._check_open()
+            return self._epoch
+
+    def _read_history(self, group: str, after: int) -> tuple[int, int, list[bytes]]:
+        with self._lock:
+            self._check_open()
+            return self._histories.read(group, after)
 
     def flush(self) -> None:
         with self._lock:
             self._check_open()
             self._backlog.clear()
+            self._histories.clear()
             self._groups.clear()
             connected = {name for port in self._ports.values() for name in port.connected()}
             self._sessions = {name: kept for name, kept in self._sessions.items() if name in connected}
@@ -191,7 +207,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._check_open()
             counts = self._backlog.statistics(None, time.monotonic())
             kept = sum(len(payload) for payload, _ in self._sessions.values())
-            return {**counts, "memory_total": self.memory, "memory_used": self._backlog.used + kept}
+            return {**counts, "memory_total": self.memory, "memory_used": self._backlog.used + kept + self._histories.used}
 
     def channel_statistics(self, channel: str) -> ChannelStatistics:
         channel = names.check_channel(channel)
@@ -204,6 +220,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._closed = True
             self._backlog = Backlog()
             self._groups.clear()
+            self._histories.clear()
             self._sessions.clear()
             self._announce()
 
@@ -415,6 +432,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def _deliver_to_group(self, group: str, payload: bytes) -> None:
         now = time.monotonic()
+        if isinstance(payload, Kept):
+            payload = self._histories.keep(group, payload)
         together: dict[str, list[str]] = {}
         full = 0
         for channel in self._members(group):

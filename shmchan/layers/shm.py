@@ -7,6 +7,7 @@ each. Every process of an instance runs it.
 
 import logging
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +30,7 @@ from shmchan.layers.attachment import (
     NotEnoughMemory,
     encode_plain,
 )
-from shmchan.layers.base import MAX_SESSION_SIZE, OWED_SECONDS, POLICIES, Lease, Message, Outbox, Parked, Policy, lane_key
+from shmchan.layers.base import MAX_SESSION_SIZE, OWED_SECONDS, POLICIES, Kept, Lease, Message, Outbox, Parked, Policy, lane_key
 from shmchan.layers.receiving import FOREVER, POLICY_NUMBERS, Receiving, unpacked
 from shmchan.layers.shm_port import ShmPort
 from shmchan.layers.shm_statistics import Care
@@ -136,12 +137,11 @@ class ShmChannelLayer(Receiving, Care):
             self.fail(status)
         return bytes(ffi.buffer(buffer, needed[0]))
 
-    def send_group(self, group: str, message: Message) -> None:
+    def send_group(self, group: str, message: Message, history: int = 0) -> None:
         names.check_group(group)
-        payload = self.encode(message)
+        payload = self.encode_kept(group, message, history) if history else self.encode(message)
         outbox = self._open_outbox(0)
-        name = group.encode()
-        status = lib.shmc_outbox_add_group(self._handle, outbox, name, len(name), payload, len(payload))
+        status = self._add_group(outbox, group, payload)
         if status != OK:
             lib.shmc_outbox_drop(self._handle, outbox)
             if status == NO_MEMORY:
@@ -152,6 +152,44 @@ class ShmChannelLayer(Receiving, Care):
         status = lib.shmc_outbox_commit(self._handle, outbox, 0)
         if status != OK:
             self.fail(status)
+
+    def _add_group(self, outbox: int, group: str, payload: bytes) -> int:
+        name, handle = group.encode(), self._handle
+        if isinstance(payload, Kept):
+            return int(lib.shmc_outbox_add_kept(handle, outbox, name, len(name), payload, len(payload), payload.keep))
+        return int(lib.shmc_outbox_add_group(handle, outbox, name, len(name), payload, len(payload)))
+
+    @property
+    def epoch(self) -> str:
+        if self._handle == ffi.NULL:
+            raise LayerClosed(self.name)
+        return f"{lib.shmc_epoch(self._handle):016x}"
+
+    def _read_history(self, group: str, after: int) -> tuple[int, int, list[bytes]]:
+        name, size = group.encode(), BUFFER + lib.SHMC_HISTORY_MAX
+        buffer = ffi.new("char[]", size)
+        used, first, last = ffi.new("uint64_t *"), ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        found: list[bytes] = []
+        beginning, end, at = 0, 0, after
+        while True:
+            status = lib.shmc_history_read(self._handle, name, len(name), at, buffer, size, used, first, last)
+            if status != OK:
+                self.fail(status)
+            if first[0] > at + 1 and found:  # it forgot what comes next while it was read
+                found.clear()
+            if not found:
+                beginning = first[0]
+            end = end or last[0]
+            at = max(at, first[0] - 1)
+            data = ffi.buffer(buffer, used[0])[:]
+            where = 0
+            while where < len(data):
+                length = int.from_bytes(data[where : where + 4], sys.byteorder)
+                found.append(data[where + 4 : where + 4 + length])
+                where += 4 + length
+                at += 1
+            if not data or at >= end:
+                return beginning, at if found else end, found
 
     def _count_memory(self, group: str) -> None:
         target = ffi.new("shmc_target *")
@@ -236,8 +274,7 @@ class ShmChannelLayer(Receiving, Care):
         status: int = OK
         for kind, name, payload in outbox.items:
             if kind == "group":
-                group = name.encode()
-                status = lib.shmc_outbox_add_group(handle, reference, group, len(group), payload, len(payload))
+                status = self._add_group(reference, name, payload)
             elif name.startswith("websocket.") and "!" not in name:
                 key = lane_key(name, wire.decode(payload))
                 address = (key or "").encode()

@@ -41,6 +41,26 @@ def encode(message: dict[str, Any], max_size: int) -> bytes:
     return payload
 
 
+def with_place(payload: bytes, group: str, epoch: str) -> bytes:
+    """
+    A message with the key ``history`` at its end: the group, the epoch, and eight bytes for the offset, which are its last.
+
+    Source: MessagePack specification, "map format family": 0x80 + the number of keys, or 0xde and a number of 16 bits.
+    """
+    first = payload[0]
+    count, rest = (first - 0x80, payload[1:]) if first < 0x90 else (int.from_bytes(payload[1:3], "big"), payload[3:])
+    if not (0x80 <= first < 0x90 or first == 0xDE) or count >= 0xFFFF:
+        raise TypeError("a message of a group with a history has at most 65,534 keys; send them in a list")
+    head = bytes([0x81 + count]) if count < 15 else b"\xde" + (count + 1).to_bytes(2, "big")
+    place = _encode({"group": group, "epoch": epoch, "offset": 1 << 63})  # of the full width, whatever comes there
+    return head + rest + b"\xa7history" + place[:-8] + bytes(8)
+
+
+def placed(payload: bytes, offset: int) -> bytes:
+    """What `with_place` made, with its offset."""
+    return payload[:-8] + offset.to_bytes(8, "big")
+
+
 def decode(payload: bytes | memoryview) -> dict[str, Any]:
     """The message of what :func:`encode` made. Raises ValueError for bytes that are no message."""
     try:

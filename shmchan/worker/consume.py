@@ -31,7 +31,7 @@ from shmchan.exceptions import (
 )
 from shmchan.http import TEXT, Response
 from shmchan.layers import wire
-from shmchan.layers.base import BaseChannelLayer, Lease, Outbox, Parked, Policy, default_policy
+from shmchan.layers.base import BaseChannelLayer, Kept, Lease, Outbox, Parked, Policy, default_policy
 from shmchan.message import Message
 from shmchan.pending import Pending, current
 from shmchan.routing import DEFAULTS, Consumer, Found, Options, Router, describe
@@ -343,7 +343,7 @@ class Handler:
         for layer, kind, name, payload in pending.elsewhere:
             try:
                 if kind == "group":
-                    layer.send_group(name, wire.decode(payload))
+                    layer.send_group(name, wire.decode(payload), payload.keep if isinstance(payload, Kept) else 0)
                 else:
                     layer.send(name, wire.decode(payload))
             except ShmchanError as error:

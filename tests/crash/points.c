@@ -134,6 +134,22 @@ static void delay_process(shmc *s, char *buffer, uint64_t capacity) {
     shmc_interest_free(i);
 }
 
+/* Messages that a group's history keeps, two at most, for a member behind the front and an ordinary one. */
+static void keep(shmc *s) {
+    uint64_t outbox;
+    shmc_group_add(s, "h", 1, "front!x", 7, 20, 100);
+    shmc_group_add(s, "h", 1, "kept", 4, 20, 100);
+    for (int k = 0; k < 4; k++) {
+        if (shmc_outbox_open(s, 0, &outbox) != SHMC_OK)
+            continue;
+        shmc_outbox_add_kept(s, outbox, "h", 1, "kept--------", 12, 2);
+        if (k == 3) /* two in one outbox, and a neighbour's */
+            shmc_outbox_add_kept(s, outbox, "h", 1, "kept--------", 12, 2),
+                shmc_outbox_add_kept(s, outbox, "i", 1, "kept--------", 12, 1);
+        shmc_outbox_commit(s, outbox, 0);
+    }
+}
+
 /* Everything that a process does with a layer, once. */
 static void script(void) {
     static char big[200000], buffer[300000];
@@ -236,6 +252,7 @@ static void script(void) {
     shmc_session_save(s, other, "late", 4, 0);
     shmc_session_save(s, known, "late", 4, 60 * SECOND_NS);
     delay_process(s, buffer, sizeof buffer);
+    keep(s);
     shmc_lease(s, i, 1000000, buffer, sizeof buffer, out); /* in hand at the end */
     shmc_interest_free(i);
     shmc_connection_close(s, shmc_hash(s, "front!y", 7), 1000, 2);
@@ -336,6 +353,34 @@ static void inspect_delay(shmc *s, long k, long j) {
         fail("a message for the delay process is lost", k, j, "");
 }
 
+/* What a history says it has had was delivered, no more and no less; what it still has bears its offsets. */
+static void inspect_history(shmc *s, long k, long j) {
+    static unsigned char buffer[SHMC_HISTORY_MAX + 4];
+    char text[200];
+    shmc_channel_statistics row;
+    shmc_target t;
+    uint64_t used, first, last, at = 0, offset;
+    target(s, &t, "kept");
+    shmc_channel_read(s, &t, &row);
+    shmc_history_read(s, "h", 1, 0, buffer, sizeof buffer, &used, &first, &last);
+    snprintf(text, sizeof text, "%llu sent, offsets %llu to %llu", (unsigned long long)row.sent,
+             (unsigned long long)first, (unsigned long long)last);
+    if (row.sent != last || last + 1 - first != (last < 2 ? last : 2))
+        fail("the history is not what was delivered:", k, j, text);
+    for (offset = first; offset <= last; offset++, at += 16)
+        if (at + 16 > used || memcmp(buffer + at, "\x0c\0\0\0kept\0\0\0\0\0\0\0", 15) ||
+            buffer[at + 15] != offset)
+            fail("a kept message does not bear its offset:", k, j, text);
+    shmc_interest *i = interest_in(s, (const char *const[]){"kept"}, 1);
+    shmc_message out[8];
+    uint32_t count;
+    for (offset = 1; offset <= last; offset++)
+        if (shmc_receive(s, i, 0, 1, buffer, sizeof buffer, out, &count) != SHMC_OK || out[0].length != 12 ||
+            buffer[11] != offset)
+            fail("a member got a kept message without its offset, or out of order:", k, j, text);
+    shmc_interest_free(i);
+}
+
 /* After everybody is reaped: consistent, usable, balanced, and empty when it was emptied. */
 static void inspect(shmc *s, long k, long j) {
     static char buffer[300000];
@@ -359,6 +404,7 @@ static void inspect(shmc *s, long k, long j) {
     if (g.leased || g.outboxes || g.connections || g.processes != 1)
         fail("somebody dead still has", k, j, text);
     inspect_delay(s, k, j);
+    inspect_history(s, k, j);
     if (send_to(s, "a", "after", 5, "front!x") != SHMC_OK)
         fail("no message can be sent", k, j, "");
     shmc_interest *i = interest_in(s, ALL, 8);
