@@ -4,7 +4,6 @@ The example project ``board_django`` as somebody at a terminal and a browser has
 Any Django that DJANGO_FOLDER names comes before the installed one.
 """
 
-import functools
 import http.client
 import os
 import re
@@ -152,11 +151,15 @@ class Browser:
         return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=headers, open_timeout=WATCHDOG, proxy=None)
 
 
-@functools.cache
+_made: list[Path] = []
+
+
 def make_database(factory: pytest.TempPathFactory) -> Path:
     """A database with the tables and the users, to copy; one for all tests of this process."""
-    project = Project(factory.mktemp("database"))
-    done = project.manage("migrate")
-    assert done.returncode == 0, done.stderr
-    project.shell(USERS)
-    return project.folder / "board.sqlite3"
+    if not _made:
+        project = Project(factory.mktemp("database"))
+        done = project.manage("migrate")
+        assert done.returncode == 0, done.stderr
+        project.shell(USERS)
+        _made.append(project.folder / "board.sqlite3")
+    return _made[0]
