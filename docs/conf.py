@@ -92,8 +92,16 @@ def tidied(app: Sphinx, context: Any, lines: list[str]) -> None:
             lines[number] = re.sub(r"(?<![\w`-])--[a-z][a-z-]+", r"``\g<0>``", line)
 
 
+def without_the_inside(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """Leave out the paragraph in which a module tells developers what it owns and never does."""
+    if what == "module":
+        text = "\n".join(lines).split("\n\n")
+        lines[:] = "\n\n".join(part for part in text if not part.startswith("Owns ")).split("\n")
+
+
 def setup(app: Sphinx) -> None:
     """What Sphinx calls with this file."""
+    app.connect("autodoc-process-docstring", without_the_inside)
     app.connect("missing-reference", by_its_last_name)
     for part in ("description", "options"):
         app.connect(f"sphinx-click-process-{part}", tidied)

@@ -29,6 +29,7 @@ PUBLIC = (
     "shmchan.layers",
     "shmchan.message",
     "shmchan.pytest_plugin",
+    "shmchan.resume",
     "shmchan.routing",
     "shmchan.security.websockets",
     "shmchan.sessions",
