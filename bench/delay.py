@@ -34,7 +34,7 @@ from .results import SELF, Round, percentiles
 HUEY, POLLING = "huey (SQLite)", "a table, polled each second"
 FEW, MANY = f"{SELF}, 1,000 waiting", f"{SELF}, 10,000,000 waiting"
 WAITING = {FEW: 1000, MANY: 10_000_000}
-RIVALS_SHARE = 20
+RIVALS_SHARE = 100
 """Rivals get this part of the messages: they are slower by more than that, and would take minutes."""
 
 HOUR = 3600

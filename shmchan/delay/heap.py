@@ -34,7 +34,7 @@ BUSY_SECONDS = 2.0
 CACHE_KIB = 16384
 PAGE_BYTES = 1024  # the index by due time is written all over: a small page is less to write
 CHECKPOINT_WORK = 500
-CHECKPOINT_PAGES = 200_000  # where the checkpoints beside the work do not keep up
+CHECKPOINT_PAGES = 65_536  # where the checkpoints beside the work do not keep up
 LARGEST_LOG = 64 << 20
 COUNTERS = ("accepted", "fired", "retried", "dead_lettered", "bad", "cancelled", "purged")
 

@@ -84,6 +84,13 @@ class Service:
         while True:
             try:
                 busy = self.step()
+                if self._blocked:
+                    log.info("delayed messages are stored again")
+                    self._blocked = ""
+                if self.stopping and not busy:
+                    return
+                if not busy:
+                    self.wait()
             except HeapBlocked as error:
                 if self._blocked != error.reason:
                     log.error("%s; trying again every second", error)
@@ -91,14 +98,6 @@ class Service:
                 if self.stopping:
                     return
                 self.clocks.wait([self._wake_fd], None, None, RETRY_SECONDS)
-                continue
-            if self._blocked:
-                log.info("delayed messages are stored again")
-                self._blocked = ""
-            if not busy:
-                if self.stopping:
-                    return
-                self.wait()
 
     def stop(self) -> None:
         """Have `run` return; any thread and any signal handler may call it."""
