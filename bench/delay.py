@@ -5,7 +5,9 @@ Owns the heaps that are filled for it and the rivals: huey on SQLite, and a tabl
 server of Channels 1.x does it. Run as ``python -m shmchan.bench.delay KIND SUBJECT PENDING COUNT``; prints one round as JSON.
 """
 
+import importlib
 import json
+import logging
 import os
 import random
 import signal
@@ -17,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +161,14 @@ def memory(layer: ShmChannelLayer, path: Path, pending: int, count: int) -> Roun
 
 def huey_round(kind: str, folder: Path, count: int) -> Round:
     """huey as it comes: no fsync, a scheduler that looks once a second."""
-    import logging
-
-    from huey import SqliteHuey  # type: ignore[import-untyped]
-
     logging.getLogger("huey").setLevel(logging.CRITICAL)
-    huey = SqliteHuey(filename=str(folder / "huey.db"))
+    huey: Any = importlib.import_module("huey").SqliteHuey(filename=str(folder / "huey.db"))
     late: list[int] = []
 
-    @huey.task()  # type: ignore[untyped-decorator]
-    def later(at: float) -> None:
+    def note(at: float) -> None:
         late.append(time.time_ns() - int(at * 1e9))
 
+    later = huey.task()(note)
     if kind == "accept":
         began = time.perf_counter()
         for n in range(count):
@@ -179,18 +178,11 @@ def huey_round(kind: str, folder: Path, count: int) -> Round:
     start = time.time() + AHEAD
     for n in range(count):
         at = start + n / FIRED_PER_SECOND
-        later.schedule((at,), eta=time_of(at))
+        later.schedule((at,), eta=datetime.fromtimestamp(at))
     consumer.start()
     wait_until(lambda: len(late) >= count)
     consumer.stop(graceful=True)
     return Round(latency_us=percentiles(late), lost=count - len(late))
-
-
-def time_of(at: float) -> Any:
-    """huey's eta: a local time without a zone."""
-    from datetime import datetime
-
-    return datetime.fromtimestamp(at)
 
 
 def polling_round(kind: str, folder: Path, count: int) -> Round:
