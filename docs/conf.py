@@ -5,6 +5,8 @@ Owns what Sphinx is told. The pages are docs/*.md, which read as well where they
 words from the docstrings. Nothing is fetched while it is built.
 """
 
+import enum
+import importlib
 import re
 import sys
 from importlib.metadata import version as version_of
@@ -14,6 +16,7 @@ import django.conf
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import GoogleDocstring
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 django.conf.settings.configure()  # what shmchan.contrib.django asks for when it is imported; the defaults do
@@ -99,8 +102,32 @@ def without_the_inside(app: Sphinx, what: str, name: str, obj: object, options: 
         lines[:] = "\n\n".join(part for part in text if not part.startswith("Owns ")).split("\n")
 
 
+class Transitions(SphinxDirective):
+    """The TRANSITIONS of a module, drawn: a row for each state, a column for each thing that happens."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        table = importlib.import_module(self.arguments[0]).TRANSITIONS
+        happens = list(dict.fromkeys(what for _, what in table))
+        states = list(dict.fromkeys([*(state for state, _ in table), *table.values()]))
+        lines = [".. list-table::", "   :header-rows: 1", "   :stub-columns: 1", "", "   * - "]
+        lines += [f"     - {shown(what)}" for what in happens]
+        for state in states:
+            lines.append(f"   * - {shown(state)}")
+            lines += [f"     - {shown(table[state, what]) if (state, what) in table else ''}" for what in happens]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def shown(state: Any) -> str:
+    """How a table names a state or an event."""
+    return str(state.value if isinstance(state, enum.Enum) else state).lower()
+
+
 def setup(app: Sphinx) -> None:
     """What Sphinx calls with this file."""
+    app.add_directive("transitions", Transitions)
     app.connect("autodoc-process-docstring", without_the_inside)
     app.connect("missing-reference", by_its_last_name)
     for part in ("description", "options"):

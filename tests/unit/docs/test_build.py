@@ -17,6 +17,9 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
         [*command, "-d", str(tmp_path / "trees"), "docs", str(tmp_path / "html")], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "html" / "reference" / "channels.html").read_text(encoding="utf-8")
-    assert 'id="shmchan.Group.send"' in page
-    assert 'id="cmdoption-shmchan-run-workers"' in (tmp_path / "html" / "reference" / "cli.html").read_text(encoding="utf-8")
+    for page, text in (
+        ("reference/channels", 'id="shmchan.Group.send"'),
+        ("reference/cli", 'id="cmdoption-shmchan-run-workers"'),
+        ("states", "no answer to our close"),
+    ):
+        assert text in (tmp_path / "html" / f"{page}.html").read_text(encoding="utf-8")
