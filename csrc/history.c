@@ -47,6 +47,10 @@ static void age_link(struct shmc *s, uint32_t index) {
 static void age_unlink(struct shmc *s, uint32_t index) {
     struct counters *k = s->counters;
     struct history *h = history_at(s, index);
+    if (!h->age_prev != (k->history_head == index)) {
+        poison(s); /* who ends them from the head on would never come to an end */
+        return;
+    }
     if (h->age_prev)
         SET(s, SHMC_REPLY, history_at(s, h->age_prev)->age_next, h->age_next);
     else
@@ -217,6 +221,10 @@ int history_settle(struct shmc *s, uint64_t ref, uint32_t index, int wait, struc
     struct counters *k = s->counters;
     uint32_t first = (uint32_t)d->place + 1, limit = d->capacity, written = 0;
     uint64_t many = d->total;
+    if (many >= s->sizes.descriptors) { /* each is one */
+        poison(s);
+        many = 0;
+    }
     for (uint64_t n = 0; wait && n < many; n++) {
         uint32_t record = item_descriptor(s, ref, first + (uint32_t)n);
         struct channel *c = record ? record_channel(s, descriptor_at(s, record)) : NULL;

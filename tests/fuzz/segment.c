@@ -1,7 +1,7 @@
 /* segment: a damaged segment is refused, or poisoned, or does no harm; nobody who attaches crashes or hangs.
  *
  * A template is made once: a segment in use whose other process was killed with leases, outboxes, a front's
- * queue, connections, sessions and groups in hand. It is read into an arena (system.c), which each run damages and
+ * queue, connections, sessions, groups and their histories in hand. It is read into an arena (system.c), which each run damages and
  * attaches to anew; afterwards the lines of it that were changed are put back. No run makes a system call, time
  * stands still but for the core's own looks at it, and the same input does the same in every process.
  *
@@ -97,6 +97,8 @@ static void fill_outbox(shmc *s, uint64_t lease, uint64_t *outbox) {
         shmc_outbox_add(s, *outbox, &t, "out", 3, 0, "", 0);
     }
     shmc_outbox_add_group(s, *outbox, "g", 1, "group", 5);
+    shmc_outbox_add_kept(s, *outbox, "g", 1, "kept--------", 12, 2);
+    shmc_outbox_add_kept(s, *outbox, "i", 1, "kept--------", 12, 1);
 }
 
 /* Leaves with everything in hand. */
@@ -137,6 +139,11 @@ static void die(void) {
         target(s, &t, ALL[k * 2]);
         shmc_delay_put(s, &t, "late", 4, 0, "", 0, 7, k);
     }
+    for (uint32_t k = 0; k < 3; k++)
+        if (shmc_outbox_open(s, 0, &outbox) == SHMC_OK) {
+            shmc_outbox_add_kept(s, outbox, k == 1 ? "h" : "g", 1, "kept--------", 12, 2);
+            shmc_outbox_commit(s, outbox, 0);
+        }
     shmc_interest *i = interest_in(s, ALL, 8);
     for (uint32_t k = 0; k < 5 && shmc_lease(s, i, 0, buffer, sizeof buffer, messages) == SHMC_OK; k++) {
         shmc_set_policy(s, messages[0].reference, k % 4);
@@ -223,6 +230,7 @@ static void make_template(void) {
     remember(s->members, sizeof *s->members, 14, s);
     remember(s->chunks, sizeof *s->chunks, s->pool->chunk_top + 1, s);
     remember(s->cells + CHUNK, CELL, 64, s);
+    remember(s->histories, sizeof *s->histories, 4, s);
     uint64_t domains = (uint64_t)((char *)s->domains - s->base), bytes = s->bytes;
     shmc_detach(s, &alone);
     if (!alone || system_serve(path, bytes)) {
@@ -271,7 +279,7 @@ static void work(shmc *s, int flags) {
     char text[300];
     uint8_t admitted[16];
     uint32_t count;
-    uint64_t needed, outbox, leases[4] = {0};
+    uint64_t needed, outbox, first, last, leases[4] = {0};
     shmc_target t, u;
     shmc_interest *i = interest_in(s, ALL, 8);
     if (flags & BUSY)
@@ -291,6 +299,8 @@ static void work(shmc *s, int flags) {
     }
     shmc_group_members(s, "g", 1, "front!", 6, UINT64_MAX, buffer, sizeof buffer, &needed, &count);
     shmc_group_members(s, "h", 1, "", 0, UINT64_MAX, buffer, 10, &needed, &count);
+    shmc_history_read(s, "g", 1, 0, buffer, sizeof buffer, &needed, &first, &last);
+    shmc_history_read(s, "h", 1, 1, buffer, 66000, &needed, &first, &last);
     shmc_group_add(s, "g", 1, "front!z", 7, 8, 40);
     shmc_group_add(s, "h", 1, "front!x", 7, 8, 40);
     shmc_group_discard(s, "h", 1, "b", 1);
