@@ -251,6 +251,9 @@ class Router:
             Route("websocket.connect", connect_consumer),
             Route(["websocket.receive", "websocket.disconnect"], null_consumer),
         ]
+        if any("http.disconnect" in one.channel_names() for one in self.routes):
+            # It comes for every request once one route listens, and for none else: no default of its own for those without.
+            self.defaults.append(Route("http.disconnect", null_consumer))
         self._compile()
 
     def match(self, message: Message) -> tuple[Consumer, dict[str, Any]] | None:

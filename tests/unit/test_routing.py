@@ -225,6 +225,13 @@ def test_the_defaults_come_last() -> None:
     assert router.match(Message({}, "http.request")) == (three, {})
 
 
+def test_the_end_of_a_request_is_ignored_where_only_another_path_listens_for_it() -> None:
+    router = Router([route("http.disconnect", one, path="/a")])
+    router.check_default()
+    found = {path: router.match(Message({"path": path}, "http.disconnect")) for path in ("/a", "/b")}
+    assert found == {"/a": (one, {}), "/b": (null_consumer, {})}
+
+
 def test_the_default_consumers_accept_ignore_and_answer_404() -> None:
     with InMemoryChannelLayer() as layer:
         connect_consumer(Message({"reply_channel": "r!a"}, "websocket.connect", layer))
