@@ -73,5 +73,10 @@ os.register_at_fork(after_in_child=channel_layers.forget_attached)
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> BaseChannelLayer:
-    """The layer of this alias; see `ChannelLayerManager`."""
+    """
+    The layer of this alias, attached to if it was not yet.
+
+    Raises:
+        NoInstance: nothing of this name is running.
+    """
     return channel_layers[alias]

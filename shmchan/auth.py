@@ -26,7 +26,7 @@ UserLoader = Callable[[Any], Any]
 
 
 class AnonymousUser:
-    """Nobody in particular; all of them are equal."""
+    """Nobody in particular, with the attributes that Django's has: ``is_anonymous`` is True. All of them are equal."""
 
     id = None
     pk = None

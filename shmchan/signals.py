@@ -59,13 +59,13 @@ class Signal:
 
 
 consumer_started = Signal("consumer_started")
-"""Before a consumer runs; keyword argument ``message``."""
+"""Before a consumer runs; keyword argument ``message``, a `Message`."""
 
 consumer_finished = Signal("consumer_finished")
-"""After a consumer ran and its messages went out; keyword argument ``message``."""
+"""After a consumer ran, or raised, and its messages went out; keyword argument ``message``, a `Message`."""
 
 worker_ready = Signal("worker_ready")
-"""Once in each thread of a worker, before its first message."""
+"""Once in each thread of a worker, before its first message. No keyword arguments."""
 
 worker_process_ready = Signal("worker_process_ready")
-"""Once in each worker process, before its first message."""
+"""Once in each worker process, before its first message: the place to open what processes do not share. No keyword arguments."""

@@ -233,15 +233,15 @@ class Binding:
         return [name for name in self.field_names() if "." not in name]
 
     def create(self, data: Mapping[str, Any]) -> None:
-        """Make a row of checked values."""
+        """Make a row of values that were checked: by field, of the fields' own types. To be overridden by who does more."""
         self.backend().create(self, data)
 
     def update(self, pk: Any, data: Mapping[str, Any]) -> None:
-        """Put checked values into a row."""
+        """Put values that were checked into a row; the rest of its fields stay. Raises Refused: there is no such row."""
         self.backend().update(self, pk, data)
 
     def delete(self, pk: Any) -> None:
-        """Remove a row."""
+        """Remove a row. Raises Refused: there is no such row."""
         self.backend().delete(self, pk)
 
     def refuse(self, refusal: Refused) -> None:

@@ -90,7 +90,7 @@ class WebsocketConsumer(BaseConsumer):
         refuse_coroutine(self.disconnect(message, **kwargs), type(self))
 
     def disconnect(self, message: Message, **kwargs: Any) -> Any:
-        """The connection is over."""
+        """The connection is over, rejected ones included; ``message["code"]`` says how. What is sent to it is dropped."""
 
     def send(self, text: str | None = None, bytes: bytes | None = None, close: bool | int = False) -> None:
         """
@@ -112,7 +112,16 @@ class WebsocketConsumer(BaseConsumer):
 
     @classmethod
     def group_send(cls, name: str, text: str | None = None, bytes: bytes | None = None, close: bool | int = False) -> None:
-        """Send a frame to everybody in a group; as `send`."""
+        """
+        Send a frame to everybody in a group.
+
+        Args:
+            name: the group's.
+            text, bytes, close: as for `send`.
+
+        Raises:
+            ValueError: neither text nor bytes is given.
+        """
         Group(name).send(_frame(text, bytes, close))
 
     def close(self, status: bool | int = True) -> None:

@@ -38,12 +38,17 @@ class WebsocketMultiplexer:
         self.reply_channel = reply_channel
 
     def send(self, payload: Any) -> None:
-        """Send a payload to the client."""
+        """
+        Send a frame with a payload to the client.
+
+        Raises:
+            TypeError, ValueError: JSON cannot say it.
+        """
         self.reply_channel.send(self.encode(self.stream, payload))
 
     @classmethod
     def encode_json(cls, content: Any) -> str:
-        """The text of a frame."""
+        """The text of a frame; a subclass may encode more than JSON does by itself."""
         return encode_json(content)
 
     @classmethod
@@ -112,7 +117,7 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
             self._call(stream, _copy(self.message, {**self.message.content, "text": text}), kwargs)
 
     def disconnect(self, message: Message, **kwargs: Any) -> None:
-        """Tell every consumer."""
+        """Tell every consumer; the first exception goes on when all were told."""
         failure: BaseException | None = None
         for stream in self.consumers:
             failure = self._attempt(stream, message, kwargs, failure, None)
@@ -120,12 +125,22 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
             raise failure
 
     def send(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not here."""
+        """
+        There is no stream to send on here: consumers send by the multiplexer they are given.
+
+        Raises:
+            SendNotAvailableOnDemultiplexer: always.
+        """
         raise SendNotAvailableOnDemultiplexer
 
     @classmethod
     def group_send(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not here."""
+        """
+        There is no stream to send on here: `WebsocketMultiplexer.group_send` takes one.
+
+        Raises:
+            SendNotAvailableOnDemultiplexer: always.
+        """
         raise SendNotAvailableOnDemultiplexer(
             "a WebsocketDemultiplexer cannot send; use WebsocketMultiplexer.group_send, with a stream"
         )

@@ -99,7 +99,7 @@ class Response:
         self.set_cookie(name, max_age=0, expires=0, path=path, domain=domain)
 
     def message(self) -> dict[str, Any]:
-        """What is sent to the reply channel."""
+        """What is sent to the reply channel: ``status``, ``headers``, ``content`` and ``more_content``."""
         return {"status": self.status, "headers": self.headers, "content": self.content, "more_content": False}
 
     def answer(self, message: Message) -> None:

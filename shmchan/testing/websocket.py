@@ -72,12 +72,12 @@ class WSClient(Client):
         return True
 
     def force_login(self, user: Any) -> None:
-        """The same for a user object with ``pk`` or ``id``."""
+        """As `login`, for a user object with ``pk`` or ``id``."""
         user_id = getattr(user, "pk", None)
         self.login(user.id if user_id is None else user_id)
 
     def logout(self) -> None:
-        """Forget the user."""
+        """Forget the user, and all else in the session."""
         auth.logout(self.session)
 
     # --- messages
