@@ -134,12 +134,16 @@ def test_a_card_that_is_hidden_goes_for_one_and_changes_for_the_other(windows: t
     write(ada, "Now it is a secret", card="Write a card", secret=True)
     wait_for_titles(ada, "todo", WELCOME[0], "Now it is a secret")
     wait_for_titles(grace, "todo", WELCOME[0])
+    for window in windows:
+        window.wait_for("the second connection to hear of it", "heard.length === 2")
     told = [
         window.run("return heard.slice(1).map(({ action, data }) => [action, data.title, data.admin_only])") for window in windows
     ]
     assert told == [[["update", "Now it is a secret", True]], [["delete", "Write a card", False]]]
     write(ada, "And shown again", card="Now it is a secret", secret=False)
     wait_for_titles(grace, "todo", WELCOME[0], "And shown again")
+    for window in windows:
+        window.wait_for("the second connection to hear of that, too", "heard.length === 3")
     assert grace.run("return heard.slice(2).map(({ action }) => action)") == ["create"]
     assert ada.run("return heard.slice(2).map(({ action }) => action)") == ["update"]
 
