@@ -42,7 +42,8 @@ static void check_tops(struct shmc *s, struct report *r) {
     const struct sizes *z = &s->sizes;
     EXPECT(p->descriptor_top <= z->descriptors && p->outbox_top <= OUTBOXES && p->chunk_top <= z->chunks &&
                k->lane_top <= z->descriptors && k->connection_top <= z->connections &&
-               k->session_top <= z->sessions && k->group_top <= z->groups && k->history_top <= z->histories,
+               k->session_top <= z->sessions && k->group_top <= z->groups && k->history_top <= z->histories &&
+               k->presence_top <= z->presences,
            "a table is used beyond its end");
 }
 
@@ -208,8 +209,38 @@ static void check_histories(struct shmc *s, uint8_t *seen, struct report *r) {
     EXPECT(aged == histories && before == k->history_tail, "%u histories by age, %u in all", aged, histories);
 }
 
+/* members[index]: how many memberships name this user */
+static void check_presences(struct shmc *s, const uint32_t *members, struct report *r) {
+    struct counters *k = s->counters;
+    uint32_t presences = 0, listed = 0, owed = 0, before = 0;
+    for (uint32_t i = 1; i < k->presence_top && !r->bad; i++) {
+        struct presence *p = presence_at(s, i);
+        EXPECT(p->used ? p->count == members[i] : !members[i], "user %u: %u memberships, says %u", i,
+               members[i], p->count);
+        if (!p->used)
+            continue;
+        presences++;
+        listed += p->listed;
+        EXPECT(p->user_length <= NAME_MAX_BYTES &&
+                   presence_find(s, p->group_hash, p->user, p->user_length) == i,
+               "user %u is not found", i);
+        EXPECT(!p->listed == !(p->claim || (p->count != 0) != (p->told != 0)) && (p->count || p->listed),
+               "user %u: %u memberships, told %u, on the list %u", i, p->count, p->told, p->listed);
+    }
+    EXPECT(presences == k->presences, "%u users, says %u", presences, k->presences);
+    for (uint32_t i = k->owed_head; i && !r->bad; before = i, i = presence_at(s, i)->owed_next)
+        EXPECT(++owed <= listed && presence_at(s, i)->listed && presence_at(s, i)->owed_prev == before,
+               "user %u on the owed list", i);
+    EXPECT(owed == listed && before == k->owed_tail, "%u users are owed, %u on the list", listed, owed);
+}
+
 static void check_groups(struct shmc *s, struct report *r) {
     struct counters *k = s->counters;
+    uint32_t *named = calloc(s->sizes.presences, sizeof *named);
+    if (!named) {
+        bad(r, "no memory for the check");
+        return;
+    }
     uint32_t members = 0, groups = 0;
     for (uint32_t g = 1; g < k->group_top && !r->bad; g++) {
         struct group *at = group_at(s, g);
@@ -224,7 +255,8 @@ static void check_groups(struct shmc *s, struct report *r) {
             EXPECT(branch_at(s, b)->group == g && branch_at(s, b)->member_head, "branch %u of group %u", b,
                    g);
             for (uint32_t m = branch_at(s, b)->member_head; m && !r->bad;
-                 before = m, m = member_at(s, m)->next, n++)
+                 named[member_at(s, m)->presence < s->sizes.presences ? member_at(s, m)->presence : 0]++,
+                          before = m, m = member_at(s, m)->next, n++)
                 EXPECT(n < s->sizes.members && member_at(s, m)->branch == b &&
                            member_at(s, m)->prev == before,
                        "member %u", m);
@@ -241,6 +273,9 @@ static void check_groups(struct shmc *s, struct report *r) {
     for (uint32_t m = k->member_age_head; m && !r->bad; m = member_at(s, m)->age_next)
         EXPECT(++aged <= members, "members by age: more than %u", members);
     EXPECT(aged == members, "%u members by age, %u in all", aged, members);
+    if (!r->bad)
+        check_presences(s, named, r);
+    free(named);
 }
 
 static void mark_chain(struct shmc *s, uint32_t cell, uint8_t *blocks, uint64_t *bytes, struct report *r) {

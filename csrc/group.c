@@ -185,7 +185,7 @@ static uint32_t member_find(struct shmc *s, uint32_t group, uint64_t hash, const
     return 0;
 }
 
-static void member_drop(struct shmc *s, uint32_t index) {
+void group_member_drop(struct shmc *s, uint32_t index) {
     struct counters *c = s->counters;
     struct member *m = member_at(s, index);
     uint32_t *bucket = member_bucket(s, m->hash), at = *bucket, steps = 0;
@@ -198,6 +198,7 @@ static void member_drop(struct shmc *s, uint32_t index) {
             SET(s, SHMC_GROUP, member_at(s, at)->hash_next, m->hash_next);
     }
     age_unlink(s, index);
+    presence_exit(s, index);
     struct branch *b = branch_at(s, m->branch);
     if (m->prev)
         SET(s, SHMC_GROUP, member_at(s, m->prev)->next, m->next);
@@ -223,7 +224,7 @@ static void purge_expired(struct shmc *s) {
         uint32_t oldest = s->counters->member_age_head;
         if (!oldest || member_at(s, oldest)->deadline_ns > now)
             return;
-        member_drop(s, oldest);
+        group_member_drop(s, oldest);
         commit(s, SHMC_GROUP);
     }
 }
@@ -239,10 +240,21 @@ static int queue_is_dead(struct shmc *s, const char *name, uint32_t prefix_lengt
     return dead;
 }
 
-int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char *name, uint32_t length,
-                   uint32_t capacity, uint32_t total) {
+/* Members whose time is over; each leaves in a step of its own. */
+void group_purge(struct shmc *s) {
+    for (int more = 1; more && !HINT(s->header->poisoned);) {
+        lock(s, SHMC_GROUP);
+        purge_expired(s);
+        uint32_t oldest = s->counters->member_age_head;
+        more = oldest && member_at(s, oldest)->deadline_ns <= now_ns();
+        unlock(s, SHMC_GROUP);
+    }
+}
+
+int shmc_group_enter(shmc *s, const char *group, uint32_t group_length, const char *name, uint32_t length,
+                     uint32_t capacity, uint32_t total, const char *user, uint32_t user_length) {
     REQUIRE(s);
-    if (group_length > NAME_MAX_BYTES || length > NAME_MAX_BYTES)
+    if (group_length > NAME_MAX_BYTES || length > NAME_MAX_BYTES || user_length > NAME_MAX_BYTES)
         return SHMC_E_ARGUMENT;
     uint64_t hash = hash_bytes(s->seed, group, group_length), own = member_hash(s, hash, name, length);
     uint32_t prefix = prefix_of(name, length);
@@ -252,6 +264,10 @@ int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char
     int r = SHMC_NO_MEMORY;
     uint32_t g = group_find(s, group, group_length, hash);
     uint32_t m = g ? member_find(s, g, own, name, length) : 0;
+    if (user_length && !presence_find(s, hash, user, user_length) && !presence_has_room(s)) {
+        unlock(s, SHMC_GROUP);
+        return RESULT(s, SHMC_NO_MEMORY);
+    }
     if (m) {
         if (member_at(s, m)->deadline_ns <= now_ns()) { /* it had left */
             SET(s, SHMC_GROUP, c->sequence, c->sequence + 1);
@@ -260,6 +276,11 @@ int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char
         SET(s, SHMC_GROUP, member_at(s, m)->deadline_ns, now_ns() + s->group_expiry_ns);
         age_unlink(s, m);
         age_link(s, m);
+        if (user_length && (!member_at(s, m)->presence ||
+                            member_at(s, m)->presence != presence_find(s, hash, user, user_length))) {
+            presence_exit(s, m);
+            presence_enter(s, m, hash, group, group_length, user, user_length);
+        }
         r = SHMC_OK;
     } else if ((g || (g = group_make(s, group, group_length, hash)))) {
         uint32_t b = branch_find(s, g, name, prefix);
@@ -292,6 +313,9 @@ int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char
             SET(s, SHMC_GROUP, n->hash_next, *bucket);
             SET(s, SHMC_GROUP, *bucket, m);
             age_link(s, m);
+            KEEP(s, SHMC_GROUP, n->presence, 0);
+            if (user_length)
+                presence_enter(s, m, hash, group, group_length, user, user_length);
             r = SHMC_OK;
         } else if (b && !branch_at(s, b)->member_head)
             branch_drop(s, b);
@@ -305,6 +329,11 @@ int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char
     return RESULT(s, r);
 }
 
+int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char *name, uint32_t length,
+                   uint32_t capacity, uint32_t total) {
+    return shmc_group_enter(s, group, group_length, name, length, capacity, total, NULL, 0);
+}
+
 int shmc_group_discard(shmc *s, const char *group, uint32_t group_length, const char *name, uint32_t length) {
     REQUIRE(s);
     if (group_length > NAME_MAX_BYTES || length > NAME_MAX_BYTES)
@@ -314,7 +343,7 @@ int shmc_group_discard(shmc *s, const char *group, uint32_t group_length, const 
     uint32_t g = group_find(s, group, group_length, hash);
     uint32_t m = g ? member_find(s, g, member_hash(s, hash, name, length), name, length) : 0;
     if (m)
-        member_drop(s, m);
+        group_member_drop(s, m);
     unlock(s, SHMC_GROUP);
     return RESULT(s, SHMC_OK);
 }
@@ -440,7 +469,7 @@ static void sweep(struct shmc *s, const char *prefix, uint32_t prefix_length) {
             struct member *m = member_at(s, i);
             if (m->branch && (!prefix_length ||
                               (m->name_length > prefix_length && !memcmp(m->name, prefix, prefix_length)))) {
-                member_drop(s, i);
+                group_member_drop(s, i);
                 commit(s, SHMC_GROUP);
             }
         }

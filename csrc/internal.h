@@ -46,9 +46,10 @@ struct shmc {
     struct branch *branches;
     struct member *members;
     struct history *histories;
+    struct presence *presences;
     struct chunk *chunks;
     uint32_t *lane_buckets, *virtual_buckets, *connection_buckets, *session_buckets, *group_buckets,
-        *member_buckets, *history_buckets;
+        *member_buckets, *history_buckets, *presence_buckets, *attendance_buckets;
     char *cells;
     struct sizes sizes;
     uint64_t expiry_ns, group_expiry_ns, max_message_size, seed;
@@ -137,6 +138,7 @@ AT(connection, s->sizes.connections)
 AT(session, s->sizes.sessions)
 AT(group, s->sizes.groups)
 AT(member, s->sizes.members)
+AT(presence, s->sizes.presences)
 AT(chunk, s->sizes.chunks)
 AT(channel, 3u * CHANNELS)
 AT(slot, (uint32_t)SLOTS)
@@ -336,6 +338,16 @@ void group_free_branches(struct branch_list *list);
 void group_free_members(struct member_list *list);
 void group_sweep(struct shmc *s, const char *prefix, uint32_t prefix_length);
 void group_flush(struct shmc *s);
+void group_purge(struct shmc *s);
+void group_member_drop(struct shmc *s, uint32_t member); /* GROUP held */
+
+/* --- presence.c: under GROUP, but for the last --- */
+uint32_t presence_find(struct shmc *s, uint64_t group_hash, const char *user, uint32_t length);
+int presence_has_room(struct shmc *s);
+void presence_enter(struct shmc *s, uint32_t member, uint64_t group_hash, const char *group,
+                    uint32_t group_length, const char *user, uint32_t length);
+void presence_exit(struct shmc *s, uint32_t member);
+void presence_flush(struct shmc *s);
 
 /* --- history.c --- */
 struct spent { /* descriptors to be freed after the section */

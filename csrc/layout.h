@@ -237,8 +237,27 @@ struct member {    /* GROUP */
     uint32_t hash_next;
     uint32_t age_next, age_prev; /* by renewal */
     uint32_t capacity, total;
+    uint32_t presence;     /* of the user it names, or 0 */
+    uint32_t channel_next; /* of those that name one: the next whose channel is in this bucket */
+    uint32_t spare;
     uint32_t name_length;
     char name[NAME_MAX_BYTES];
+};
+
+struct presence {  /* GROUP: a user in a group */
+    uint64_t hash; /* of group and user */
+    uint64_t group_hash;
+    uint64_t joined_ns; /* CLOCK_REALTIME */
+    uint32_t used, generation;
+    uint32_t count; /* memberships */
+    uint32_t told;  /* 1: the group believes that the user is there */
+    uint32_t claim; /* slot reference of who is telling it */
+    uint32_t listed, owed_next, owed_prev;
+    uint32_t hash_next; /* or free */
+    uint32_t group_length, user_length;
+    uint32_t spare;
+    char group[NAME_MAX_BYTES];
+    char user[NAME_MAX_BYTES]; /* opaque */
 };
 
 struct connection { /* WORK */
@@ -278,14 +297,16 @@ struct counters { /* whose tables: free lists and tops; each under its domain */
     uint64_t sequence;                                                                /* GROUP */
     uint64_t dead_letters;                                                            /* WORK */
     uint32_t history_free, history_top, history_head, history_tail;                   /* REPLY */
+    uint32_t presence_free, presence_top, presences, owed_head, owed_tail, spare2;    /* GROUP */
     uint64_t history_messages, history_bytes;                                         /* REPLY */
     uint64_t history_base; /* REPLY: the last offset of any history that ended */
 };
 
 struct sizes { /* how many entries each table has; follows from the memory alone */
-    uint32_t descriptors, virtuals, connections, sessions, groups, branches, members, chunks, histories;
+    uint32_t descriptors, virtuals, connections, sessions, groups, branches, members, chunks, histories,
+        presences;
     uint32_t lane_buckets, virtual_buckets, connection_buckets, session_buckets, group_buckets,
-        member_buckets, history_buckets;
+        member_buckets, history_buckets, presence_buckets, attendance_buckets;
 };
 
 struct header {

@@ -68,6 +68,7 @@ static void sizes_for(uint64_t memory, struct sizes *z) {
     z->branches = 2 * z->groups;
     z->members = between(memory / 4096, 2048, 1u << 22);
     z->histories = z->groups;
+    z->presences = between(memory / 16384, 512, 1u << 20);
     z->lane_buckets = power_of_two(z->descriptors / 2);
     z->virtual_buckets = power_of_two(z->virtuals / 2);
     z->connection_buckets = power_of_two(z->connections / 2);
@@ -75,6 +76,8 @@ static void sizes_for(uint64_t memory, struct sizes *z) {
     z->group_buckets = power_of_two(z->groups);
     z->member_buckets = power_of_two(z->members / 2);
     z->history_buckets = power_of_two(z->histories);
+    z->presence_buckets = power_of_two(z->presences);
+    z->attendance_buckets = power_of_two(z->members / 2);
 }
 
 #define PLACE(field, count)                                                                                  \
@@ -110,6 +113,7 @@ static uint64_t lay_out(struct shmc *s, uint64_t memory) {
     PLACE(branches, z->branches);
     PLACE(members, z->members);
     PLACE(histories, z->histories);
+    PLACE(presences, z->presences);
     PLACE(lane_buckets, z->lane_buckets);
     PLACE(virtual_buckets, z->virtual_buckets);
     PLACE(connection_buckets, z->connection_buckets);
@@ -117,6 +121,8 @@ static uint64_t lay_out(struct shmc *s, uint64_t memory) {
     PLACE(group_buckets, z->group_buckets);
     PLACE(member_buckets, z->member_buckets);
     PLACE(history_buckets, z->history_buckets);
+    PLACE(presence_buckets, z->presence_buckets);
+    PLACE(attendance_buckets, z->attendance_buckets);
     uint64_t chunk_table = memory / CHUNK;
     PLACE(chunks, chunk_table);
     at = (at + 4095) & ~4095ull;
@@ -130,11 +136,23 @@ static uint64_t lay_out(struct shmc *s, uint64_t memory) {
 
 /* Changes with every change of a structure, so that two builds never read each other's segment by mistake. */
 static uint64_t layout_hash(void) {
-    const uint64_t parts[] = {
-        sizeof(struct header),     sizeof(struct domain),     sizeof(struct channel),  sizeof(struct lane),
-        sizeof(struct descriptor), sizeof(struct outbox),     sizeof(struct slot),     sizeof(struct idle),
-        sizeof(struct member),     sizeof(struct connection), sizeof(pthread_mutex_t), sizeof(struct pool),
-        sizeof(struct counters),   sizeof(struct session),    sizeof(struct history),  LAYOUT_VERSION};
+    const uint64_t parts[] = {sizeof(struct header),
+                              sizeof(struct domain),
+                              sizeof(struct channel),
+                              sizeof(struct lane),
+                              sizeof(struct descriptor),
+                              sizeof(struct outbox),
+                              sizeof(struct slot),
+                              sizeof(struct idle),
+                              sizeof(struct member),
+                              sizeof(struct connection),
+                              sizeof(pthread_mutex_t),
+                              sizeof(struct pool),
+                              sizeof(struct counters),
+                              sizeof(struct session),
+                              sizeof(struct history),
+                              sizeof(struct presence),
+                              LAYOUT_VERSION};
     return hash_bytes(1, (const char *)parts, sizeof parts);
 }
 
@@ -351,7 +369,7 @@ int shmc_create(const char *path, const shmc_options *options, shmc **out) {
         s->domains[i].channel_top = 1;
     struct counters *c = s->counters;
     c->lane_top = c->connection_top = c->virtual_top = c->group_top = c->branch_top = c->member_top = 1;
-    c->session_top = c->history_top = 1;
+    c->session_top = c->history_top = c->presence_top = 1;
     s->pool->descriptor_top = s->pool->chunk_top = s->pool->outbox_top = s->pool->waiter_top = 1;
     adopt_options(s);
     __atomic_store_n(&h->magic, MAGIC, __ATOMIC_RELEASE);

@@ -166,6 +166,15 @@ typedef struct {
     char channel[104], address[104];
 } shmc_lease_info;
 
+/* Something that a group has to be told: that a user is there, or no longer. */
+typedef struct {
+    uint64_t reference;
+    uint64_t joined_ns; /* CLOCK_REALTIME */
+    uint32_t present;
+    uint32_t group_length, user_length;
+    char group[104], user[104];
+} shmc_presence;
+
 /* --- the segment --- */
 
 /* Make a segment at `path` (which must not exist) and attach to it. The caller makes its name known by
@@ -295,6 +304,23 @@ int shmc_group_add(shmc *s, const char *group, uint32_t group_length, const char
                    uint32_t channel_length, uint32_t capacity, uint32_t total);
 int shmc_group_discard(shmc *s, const char *group, uint32_t group_length, const char *channel,
                        uint32_t channel_length);
+/* shmc_group_add of a channel whose user this is (1 to 100 bytes, opaque). The user is present in the group while
+ * one such membership is left; renewing one with another user replaces that. SHMC_NO_MEMORY: nothing changed. */
+int shmc_group_enter(shmc *s, const char *group, uint32_t group_length, const char *channel,
+                     uint32_t channel_length, uint32_t capacity, uint32_t total, const char *user,
+                     uint32_t user_length);
+/* This channel is gone: it leaves all groups in which it has a user. */
+int shmc_presence_leave(shmc *s, const char *channel, uint32_t channel_length);
+/* Whether some group has to be told something: a hint. */
+int shmc_presence_owed(shmc *s);
+/* Take on to tell one group one thing; SHMC_EMPTY: nothing is owed, or others are at it. Then send it, and say so
+ * by shmc_presence_told. Death between the two: the next one says again what is then. */
+int shmc_presence_take(shmc *s, shmc_presence *out);
+int shmc_presence_told(shmc *s, const shmc_presence *what);
+/* Who is present: u64 joined_ns, u8 length and the user each, packed; from *cursor on, at first 0, which is 0 again
+ * after the last. capacity: 4096 at least. */
+int shmc_presence_list(shmc *s, const char *group, uint32_t group_length, uint32_t *cursor, void *buffer,
+                       uint64_t capacity, uint64_t *used);
 /* Names of the members: u8 length and bytes each, packed. prefix: only those (and only what follows it), or
  * length 0 for all. Members that joined after `sequence` are left out. *needed: bytes that it takes; SHMC_BIG
  * if that is over capacity. */

@@ -215,6 +215,7 @@ int shmc_flush(shmc *s) {
             return SHMC_E_CORRUPT;
     }
     group_flush(s);
+    presence_flush(s);
     history_flush(s);
     session_flush(s);
     return RESULT(s, SHMC_OK);

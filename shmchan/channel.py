@@ -11,7 +11,7 @@ from typing import Any
 from shmchan import names
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.exceptions import ChannelFull
-from shmchan.layers.base import MAX_HISTORY, BaseChannelLayer, Missed
+from shmchan.layers.base import MAX_HISTORY, BaseChannelLayer, Missed, UserId
 from shmchan.pending import current
 
 _ROOM_POLL = 0.002  # seconds between two tries of send(block=True)
@@ -97,13 +97,14 @@ class Group:
         channel_layer: the layer itself, instead of the alias.
         history: how many of its last messages are kept for those who were away; 0: none. What is sent by a `Group` of this name
             without a history is not kept, and has no offset: make the group once, and import it.
+        presence: whether `add` notes whose channel it is: the group is told who comes and goes, and `members` says who is there.
 
     Raises:
         TypeError: the name is not allowed.
         ValueError: so many messages cannot be kept.
     """
 
-    __slots__ = ("_layer", "alias", "history", "name")
+    __slots__ = ("_layer", "alias", "history", "name", "presence")
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class Group:
         channel_layer: BaseChannelLayer | None = None,
         *,
         history: int = 0,
+        presence: bool = False,
     ) -> None:
         self.name = names.check_group(name)
         self.alias = alias
@@ -119,6 +121,7 @@ class Group:
         if type(history) is not int or not 0 <= history <= MAX_HISTORY:
             raise ValueError(f"a history keeps 0 to {MAX_HISTORY} messages, not {history!r}")
         self.history = history
+        self.presence = presence
 
     @property
     def channel_layer(self) -> BaseChannelLayer:
@@ -126,9 +129,34 @@ class Group:
         layer = self._layer
         return channel_layers[self.alias] if layer is None else layer
 
-    def add(self, channel: Channel | str) -> None:
-        """Put a channel in, or renew its membership; at once."""
-        self.channel_layer.group_add(self.name, channel.name if isinstance(channel, Channel) else channel)
+    def add(self, channel: Channel | str, user: Any = None) -> None:
+        """
+        Put a channel in, or renew its membership; at once.
+
+        Args:
+            user: with ``presence``, whose channel it is: a str or int, or an object whose ``pk`` or ``id`` is one, such as
+                ``message.user``. Nobody, or somebody anonymous, is a member whom nobody sees.
+
+        Raises:
+            TypeError: user is none of these.
+            ValueError: a user, for a group without presence.
+        """
+        name = channel.name if isinstance(channel, Channel) else channel
+        layer = self.channel_layer
+        if self.presence:
+            if getattr(user, "is_authenticated", True) is False:
+                user = None
+            elif type(user) not in (str, int):
+                user = getattr(user, "pk", getattr(user, "id", user))
+            layer.group_add(self.name, name, user)
+        elif user is not None:
+            raise ValueError(f'the group {self.name!r} notes no users; make it by Group("{self.name}", presence=True)')
+        else:
+            layer.group_add(self.name, name)
+
+    def members(self) -> dict[UserId, float]:
+        """Who is there: the users whose channels were added with ``presence``, and since when, in seconds since 1970."""
+        return self.channel_layer.group_users(self.name)
 
     def discard(self, channel: Channel | str) -> None:
         """Take a channel out, if it is in; at once."""

@@ -99,6 +99,7 @@ class Bridge:
     def forget(self, reply_channel: str) -> None:
         """Messages to this channel are dropped from now on, and counted."""
         self._receivers.pop(reply_channel, None)
+        self.port.left(reply_channel)
 
     def hold(self, session: WebSocketSession) -> None:
         """A group's message waits for the end of this session's connect consumer."""
@@ -149,6 +150,8 @@ class Bridge:
             if receiver is None:
                 self.counters.add("dropped.gone")
                 self.port.credit(channel)
+                if group:
+                    self.port.left(channel)  # it was added after its client had gone
                 if "closed_channel" in message:
                     self._turn_away(channel, message)
                 continue

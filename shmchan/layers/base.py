@@ -9,6 +9,7 @@ messages by `lease`, and give them back by `commit` or `requeue`. A front opens 
 """
 
 import abc
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self, TypedDict
 
@@ -16,6 +17,7 @@ from shmchan import exceptions, names
 from shmchan.layers import wire
 
 Message = dict[str, Any]
+UserId = str | int
 Kind = Literal["http", "websocket"]
 Policy = Literal["notify", "drop", "redeliver", "dead_letter"]
 Item = tuple[Literal["channel", "group"], str, bytes]
@@ -29,6 +31,7 @@ OWED_SECONDS = 2.0  # how long a parked outbox is tried again
 MAX_REDELIVERIES = 3
 HTTP_SESSION_SECONDS = 600.0  # that a session of a request is kept, whose end no worker may hear of
 MAX_HISTORY = 10_000  # messages that a group's history keeps at most
+MAX_USER_SIZE = 100  # bytes of a user's id, encoded
 MAX_KEPT_SIZE = 65000  # bytes of one of them, encoded, with its place
 MAX_SESSION_SIZE = 65000  # bytes of a connection's session, encoded: one block of the pool, copied under a lock
 
@@ -70,6 +73,23 @@ class Kept(bytes):
         made = super().__new__(cls, payload)
         made.keep = keep
         return made
+
+
+class Presence(NamedTuple):
+    """
+    Something that a group has to be told.
+
+    Attributes:
+        present: whether the user is there.
+        since: when the user came, in seconds since 1970.
+        token: how the layer finds it again; nobody else looks at it.
+    """
+
+    group: str
+    user: UserId
+    present: bool
+    since: float
+    token: Any
 
 
 class Missed(NamedTuple):
@@ -259,6 +279,9 @@ class Port(abc.ABC):
         """
         return False
 
+    def left(self, channel: str) -> None:  # noqa: B027 - a layer need not know users
+        """Nobody is behind this reply channel any more: its user leaves the groups in which it has one."""
+
     @abc.abstractmethod
     def listens(self, channel: str) -> bool:
         """Whether a worker takes messages of this channel."""
@@ -360,8 +383,17 @@ class BaseChannelLayer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def group_add(self, group: str, channel: str) -> None:
-        """Add a channel to a group, or renew its membership, for `group_expiry` seconds."""
+    def group_add(self, group: str, channel: str, user: UserId | None = None) -> None:
+        """
+        Add a channel to a group, or renew its membership, for `group_expiry` seconds.
+
+        Args:
+            user: whose channel it is; that user is present in the group while one channel of theirs is a member with it.
+
+        Raises:
+            TypeError: a name is not allowed, or user is no str and no int.
+            ChannelFull: there is no room for one more user.
+        """
 
     @abc.abstractmethod
     def group_discard(self, group: str, channel: str) -> None:
@@ -383,6 +415,42 @@ class BaseChannelLayer(abc.ABC):
             TypeError: the name is not allowed, or something in the message cannot travel.
             MessageTooLarge: the message is too long.
         """
+
+    # --- who is in a group
+
+    @abc.abstractmethod
+    def group_users(self, group: str) -> dict[UserId, float]:
+        """The users who are present in a group, and since when: seconds since 1970."""
+
+    @abc.abstractmethod
+    def _take_presence(self) -> Presence | None:
+        """Take on to tell a group of one user; None if nothing is owed, or others are at it."""
+
+    @abc.abstractmethod
+    def _presence_told(self, presence: Presence) -> None:
+        """It was told."""
+
+    def tell_presence(self) -> None:
+        """
+        Tell groups which users have come or gone, as far as they were not told yet. Who adds or discards does it, and workers.
+
+        Once for each coming and going; twice perhaps where the process that told was killed. Never unsaid: what is owed outlives
+        whoever was to tell it.
+        """
+        while (presence := self._take_presence()) is not None:
+            what = "join" if presence.present else "leave"
+            word = {"presence": what, "group": presence.group, "user": presence.user, "since": presence.since}
+            text = json.dumps(word, ensure_ascii=False)
+            self.send_group(presence.group, {"text": text, "event": "presence", "data": text})
+            self._presence_told(presence)
+
+    def _encode_user(self, user: UserId | None) -> bytes:
+        if user is None:
+            return b""
+        if type(user) not in (str, int):
+            raise TypeError(f"a user's id is a str or an int, not {user!r}")
+        encoded = wire.encode({"": user}, MAX_USER_SIZE + 2)[2:]
+        return encoded
 
     # --- histories of groups
 

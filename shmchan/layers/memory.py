@@ -35,11 +35,14 @@ from shmchan.layers.base import (
     Outbox,
     Parked,
     Policy,
+    Presence,
+    UserId,
     lane_key,
 )
 from shmchan.layers.capacity import DEFAULT_CAPACITY, Capacities
 from shmchan.layers.histories import Histories
 from shmchan.layers.memory_port import MemoryPort
+from shmchan.layers.presences import Presences
 
 MEMORY = 256 << 20
 MAX_MESSAGE_SIZE = 16 << 20
@@ -102,6 +105,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._sessions: dict[str, tuple[bytes, float]] = {}
         self._epoch = secrets.token_hex(8)
         self._histories = Histories(self.memory)
+        self._presences = Presences()
         self._parallel: set[str] = set()
         self._heard: set[str] = set()
         self._last_heard: object = None
@@ -152,13 +156,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def new_channel(self, pattern: str) -> str:
         return names.check_pattern(pattern) + secrets.token_hex(10)
 
-    def group_add(self, group: str, channel: str) -> None:
+    def group_add(self, group: str, channel: str, user: UserId | None = None) -> None:
         group, channel = names.check_group(group), names.check_channel(channel)
+        self._encode_user(user)
         with self._lock:
             self._check_open()
             if names.local_prefix(channel) in self._closed_prefixes:
                 return  # its front has gone, and left all groups
             self._groups.setdefault(group, {})[channel] = time.monotonic() + self.group_expiry
+            if user is not None:
+                self._presences.enter(group, channel, user)
+        self.tell_presence()
 
     def group_discard(self, group: str, channel: str) -> None:
         group, channel = names.check_group(group), names.check_channel(channel)
@@ -167,8 +175,24 @@ class InMemoryChannelLayer(BaseChannelLayer):
             members = self._groups.get(group)
             if members is not None:
                 members.pop(channel, None)
+                self._presences.exit(group, channel)
                 if not members:
                     del self._groups[group]
+        self.tell_presence()
+
+    def group_users(self, group: str) -> dict[UserId, float]:
+        with self._lock:
+            self._check_open()
+            self._members(names.check_group(group))  # whose time is over has left
+            return self._presences.users(group)
+
+    def _take_presence(self) -> Presence | None:
+        with self._lock:
+            return self._presences.take()
+
+    def _presence_told(self, presence: Presence) -> None:
+        with self._lock:
+            self._presences.told(presence)
 
     def group_channels(self, group: str) -> list[str]:
         with self._lock:
@@ -199,6 +223,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._backlog.clear()
             self._histories.clear()
             self._groups.clear()
+            self._presences.clear()
             connected = {name for port in self._ports.values() for name in port.connected()}
             self._sessions = {name: kept for name, kept in self._sessions.items() if name in connected}
 
@@ -234,6 +259,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return wire.encode(message, self.max_message_size)
 
     def lease(self, channels: Sequence[str], timeout: float) -> Lease | None:
+        self.tell_presence()
         with self._lock:
             if channels is not self._last_heard:
                 self._heard.update(names.check_receivables(channels))
@@ -426,6 +452,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         now = time.monotonic()
         for channel in [channel for channel, until in members.items() if until <= now]:
             del members[channel]
+            self._presences.exit(group, channel)
         if not members:
             del self._groups[group]
         return list(members)

@@ -75,6 +75,7 @@ class MemoryPort(Port):
             channel = "websocket.disconnect"
             key = None if channel in self._layer._parallel else reply_channel
             self._layer._put(channel, payload, key, expires=False)
+            self.left(reply_channel)
 
     def send(self, channel: str, message: Message) -> None:
         self._layer.send(channel, message)
@@ -96,6 +97,10 @@ class MemoryPort(Port):
     def credit(self, reply_channel: str, count: int = 1) -> None:
         with self._lock:
             self._layer._backlog.queue(reply_channel).release(reply_channel, count)
+
+    def left(self, channel: str) -> None:
+        with self._lock:
+            self._layer._presences.leave(channel, self._layer._groups)
 
     def connecting(self, reply_channel: str) -> bool:
         # Nothing but its connect is in a connection's lane before it is accepted.

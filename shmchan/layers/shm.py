@@ -9,7 +9,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shmchan import names
@@ -30,7 +30,20 @@ from shmchan.layers.attachment import (
     NotEnoughMemory,
     encode_plain,
 )
-from shmchan.layers.base import MAX_SESSION_SIZE, OWED_SECONDS, POLICIES, Kept, Lease, Message, Outbox, Parked, Policy, lane_key
+from shmchan.layers.base import (
+    MAX_SESSION_SIZE,
+    OWED_SECONDS,
+    POLICIES,
+    Kept,
+    Lease,
+    Message,
+    Outbox,
+    Parked,
+    Policy,
+    Presence,
+    UserId,
+    lane_key,
+)
 from shmchan.layers.receiving import FOREVER, POLICY_NUMBERS, Receiving, unpacked
 from shmchan.layers.shm_port import ShmPort
 from shmchan.layers.shm_statistics import Care
@@ -104,18 +117,25 @@ class ShmChannelLayer(Receiving, Care):
             raise LayerClosed(self.name)
         return names.check_pattern(pattern) + secrets.token_hex(10)
 
-    def group_add(self, group: str, channel: str) -> None:
+    def group_add(self, group: str, channel: str, user: UserId | None = None) -> None:
         name, member = names.check_group(group).encode(), names.check_channel(channel).encode()
         target = self.target(channel)
-        status = lib.shmc_group_add(self._handle, name, len(name), member, len(member), target.capacity, target.total)
+        who = self._encode_user(user)
+        status = lib.shmc_group_enter(
+            self._handle, name, len(name), member, len(member), target.capacity, target.total, who, len(who)
+        )
+        if status == NO_MEMORY:
+            raise ChannelFull(group)
         if status != OK:
             self.fail(status)
+        self._tell_what_is_owed()
 
     def group_discard(self, group: str, channel: str) -> None:
         name, member = names.check_group(group).encode(), names.check_channel(channel).encode()
         status = lib.shmc_group_discard(self._handle, name, len(name), member, len(member))
         if status != OK:
             self.fail(status)
+        self._tell_what_is_owed()
 
     def group_channels(self, group: str) -> list[str]:
         return unpacked("", self.packed_members(names.check_group(group), "", FOREVER))
@@ -190,6 +210,51 @@ class ShmChannelLayer(Receiving, Care):
                 at += 1
             if not data or at >= end:
                 return beginning, at if found else end, found
+
+    # --- who is in a group
+
+    def group_users(self, group: str) -> dict[UserId, float]:
+        name = names.check_group(group).encode()
+        if self._handle == ffi.NULL:
+            raise LayerClosed(self.name)
+        buffer, used, cursor = ffi.new("char[]", BUFFER), ffi.new("uint64_t *"), ffi.new("uint32_t *")
+        found: dict[UserId, float] = {}
+        while True:
+            status = lib.shmc_presence_list(self._handle, name, len(name), cursor, buffer, BUFFER, used)
+            if status != OK:
+                self.fail(status)
+            data = ffi.buffer(buffer, used[0])[:]
+            at = 0
+            while at < len(data):
+                end = at + 9 + data[at + 8]
+                found[wire.decode_any(data[at + 9 : end])] = int.from_bytes(data[at : at + 8], sys.byteorder) / SECOND
+                at = end
+            if not cursor[0]:
+                return found
+
+    def _tell_what_is_owed(self) -> None:
+        if lib.shmc_presence_owed(self._handle):
+            self.tell_presence()
+
+    def _take_presence(self) -> Presence | None:
+        what = ffi.new("shmc_presence *")
+        status = lib.shmc_presence_take(self._handle, what)
+        if status == EMPTY:
+            return None
+        if status != OK:
+            self.fail(status)
+        user = wire.decode_any(bytes(ffi.buffer(what.user, what.user_length)))
+        group = ffi.string(what.group, what.group_length).decode()
+        return Presence(group, user, bool(what.present), what.joined_ns / SECOND, what)
+
+    def _presence_told(self, presence: Presence) -> None:
+        status = lib.shmc_presence_told(self._handle, presence.token)
+        if status != OK:
+            self.fail(status)
+
+    def lease(self, channels: Sequence[str], timeout: float) -> Lease | None:
+        self._tell_what_is_owed()  # front and reaper note who has gone; a worker says it
+        return super().lease(channels, timeout)
 
     def _count_memory(self, group: str) -> None:
         target = ffi.new("shmc_target *")

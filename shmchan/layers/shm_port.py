@@ -112,6 +112,7 @@ class ShmPort(Port):
         status = lib.shmc_connection_close(self._layer.handle, self._lane(reply_channel.encode()), code, order)
         if status != lib.SHMC_GONE:
             self._must(status)
+        self.left(reply_channel)
 
     def send(self, channel: str, message: Message) -> None:
         layer = self._layer
@@ -170,6 +171,10 @@ class ShmPort(Port):
 
     def credit(self, reply_channel: str, count: int = 1) -> None:
         self._must(lib.shmc_credit(self._layer.handle, self._layer.target(reply_channel), count))
+
+    def left(self, channel: str) -> None:
+        name = channel.encode()
+        self._must(lib.shmc_presence_leave(self._layer.handle, name, len(name)))
 
     def dropped(self, channel: str, count: int = 1) -> None:
         self._must(lib.shmc_count_drop(self._layer.handle, self._layer.target(channel), lib.SHMC_CAUSE_FULL, count))

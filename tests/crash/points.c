@@ -150,6 +150,24 @@ static void keep(shmc *s) {
     }
 }
 
+/* Users come with several channels, change, leave in every way, and are told of, but for the last. */
+static void attend(shmc *s) {
+    shmc_presence what;
+    const char *const channels[] = {"front!x", "b", "kept", "r!m", "front!y"};
+    const char *const users[] = {"u1", "u1", "u2", "u3", "u4"};
+    for (int k = 0; k < 5; k++)
+        shmc_group_enter(s, "p", 1, channels[k], (uint32_t)strlen(channels[k]), 20, 100, users[k], 2);
+    for (int k = 0; k < 3 && shmc_presence_take(s, &what) == SHMC_OK; k++)
+        shmc_presence_told(s, &what);
+    shmc_group_enter(s, "p", 1, "r!m", 3, 20, 100, "u5", 2);
+    shmc_group_enter(s, "q", 1, "kept", 4, 20, 100, "u2", 2);
+    shmc_group_discard(s, "p", 1, "b", 1);
+    shmc_presence_leave(s, "kept", 4);
+    if (shmc_presence_take(s, &what) == SHMC_OK)
+        shmc_presence_told(s, &what);
+    shmc_presence_take(s, &what);
+}
+
 /* Everything that a process does with a layer, once. */
 static void script(void) {
     static char big[200000], buffer[300000];
@@ -253,6 +271,7 @@ static void script(void) {
     shmc_session_save(s, known, "late", 4, 60 * SECOND_NS);
     delay_process(s, buffer, sizeof buffer);
     keep(s);
+    attend(s);
     shmc_lease(s, i, 1000000, buffer, sizeof buffer, out); /* in hand at the end */
     shmc_interest_free(i);
     shmc_connection_close(s, shmc_hash(s, "front!y", 7), 1000, 2);
@@ -381,6 +400,24 @@ static void inspect_history(shmc *s, long k, long j) {
     shmc_interest_free(i);
 }
 
+/* Nobody is there whose front is dead, and the groups can be told all that they do not know, whoever began to. */
+static void inspect_presence(shmc *s, long k, long j) {
+    char buffer[4096], text[300];
+    shmc_presence what;
+    uint32_t cursor = 0;
+    uint64_t used;
+    for (int n = 0; n < 20 && shmc_presence_take(s, &what) == SHMC_OK; n++)
+        shmc_presence_told(s, &what);
+    if (shmc_presence_owed(s))
+        fail("a group is not told who is there", k, j, "");
+    if (shmc_check(s, text, sizeof text) != SHMC_OK)
+        fail("after telling:", k, j, text);
+    shmc_presence_list(s, "p", 1, &cursor, buffer, sizeof buffer, &used);
+    for (uint64_t at = 0; at < used; at += 11)
+        if (!memcmp(buffer + at + 9, "u4", 2))
+            fail("a user of a dead front is there", k, j, "");
+}
+
 /* After everybody is reaped: consistent, usable, balanced, and empty when it was emptied. */
 static void inspect(shmc *s, long k, long j) {
     static char buffer[300000];
@@ -405,6 +442,7 @@ static void inspect(shmc *s, long k, long j) {
         fail("somebody dead still has", k, j, text);
     inspect_delay(s, k, j);
     inspect_history(s, k, j);
+    inspect_presence(s, k, j);
     if (send_to(s, "a", "after", 5, "front!x") != SHMC_OK)
         fail("no message can be sent", k, j, "");
     shmc_interest *i = interest_in(s, ALL, 8);

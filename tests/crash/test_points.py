@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).parent
 CORE = HERE.parents[1] / "csrc"
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
-STRIDES = {"kill": 7, "reaper": 1499, "stop": 157}
+STRIDES = {"kill": 11, "reaper": 3001, "stop": 211}
 
 
 def build(folder: Path, sources: list[Path], flags: list[str] = FLAGS) -> Path:

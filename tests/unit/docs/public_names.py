@@ -30,6 +30,7 @@ PUBLIC = (
     "shmchan.message",
     "shmchan.pytest_plugin",
     "shmchan.resume",
+    "shmchan.resume",
     "shmchan.routing",
     "shmchan.security.websockets",
     "shmchan.sessions",
