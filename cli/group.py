@@ -29,8 +29,11 @@ def group(group: str, action: str, subject: str | None, name: str) -> None:
     with ShmChannelLayer.attach(name) as layer:
         try:
             if action == "list":
-                for channel in sorted(layer.group_channels(group)):
+                channels = sorted(layer.group_channels(group))
+                for channel in channels:
                     click.echo(channel)
+                if not channels:
+                    click.echo(f"nobody is in the group {group}", err=True)
             elif action == "add":
                 layer.group_add(group, str(subject))
             elif action == "discard":

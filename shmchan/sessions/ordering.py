@@ -76,7 +76,8 @@ def _turn_of(message: Message) -> "_Turn | None":
     order = message.get("order")
     if type(order) is not int:
         raise ValueError(
-            f"@enforce_ordering needs an int as 'order' in its messages; this one on {message.channel_name} has {order!r}"
+            f"@enforce_ordering needs an int as 'order' in its messages; this one on {message.channel_name} has {order!r}. "
+            "The front counts them, and so does WSClient(ordered=True) in tests; count yours"
         )
     if message.reply_channel is None:
         raise ValueError(f"@enforce_ordering needs a reply_channel in its messages; this one on {message.channel_name} has none")

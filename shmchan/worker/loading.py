@@ -78,7 +78,8 @@ def _attribute(module: ModuleType, attribute: str) -> Any:
             if _is_wsgi(getattr(module, default, None)):
                 return getattr(module, default)
         raise AppNotFound(
-            f"the module {module.__name__} has neither {' nor '.join(DEFAULT_ATTRIBUTES)}; write {module.__name__}:NAME"
+            f"the module {module.__name__} has neither {' nor '.join(DEFAULT_ATTRIBUTES)}, and no WSGI application named "
+            f"{' or '.join(WSGI_ATTRIBUTES)}; write {module.__name__}:NAME"
         )
     value: Any = module
     for part in attribute.split("."):

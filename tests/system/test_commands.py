@@ -92,7 +92,8 @@ def test_a_worker_leaves_when_its_instance_has_ended(tmp_path: Path, server: Sta
 
 def test_groups_from_a_shell(server: StartServer) -> None:
     running = server("--workers", "1")
-    assert told(running, "group", "g") == ""
+    empty = shmchan(running, "group", "g")
+    assert (empty.returncode, empty.stdout, empty.stderr) == (0, "", "nobody is in the group g\n")
     for channel in ("job.b", "job.a"):
         told(running, "group", "g", "add", channel)
     assert told(running, "group", "g", "list") == "job.a\njob.b\n"

@@ -95,7 +95,7 @@ def test_a_module_that_fails_is_one_line(write: Write, statement: str) -> None:
 
 def test_a_missing_attribute_is_named(write: Write) -> None:
     app = write("app_without", "x = 1\n")
-    with pytest.raises(AppNotFound, match="has neither routing nor channel_routing; write app_without:NAME"):
+    with pytest.raises(AppNotFound, match=r"neither routing nor channel_routing, and no WSGI .* write app_without:NAME"):
         load_app(app)
     with pytest.raises(AppNotFound, match="no attribute 'y'"):
         load_app(f"{app}:y")
