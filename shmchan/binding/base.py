@@ -38,6 +38,7 @@ class Binding:
         fields: names of the fields that go out and may be set, or ``"__all__"``: all but the key. ``a.b`` is field b of the row
             that a refers to, and only goes out.
         exclude: names of fields that do not; with it ``fields`` may be left out. One of the two is required.
+        history: how many of its last messages each group keeps for those who were away, as with ``Group(name, history=n)``.
         channel_session, channel_session_user: whether messages on the way in have a session, and that and ``message.user``.
         message, kwargs, user: on the way in: the message, the named groups of its route, and whose it is.
 
@@ -49,6 +50,7 @@ class Binding:
     stream: ClassVar[str | None] = None
     fields: ClassVar[Sequence[str] | str | None] = None
     exclude: ClassVar[Collection[str] | None] = None
+    history: ClassVar[int] = 0
     channel_session: ClassVar[bool] = False
     channel_session_user: ClassVar[bool] = True
 

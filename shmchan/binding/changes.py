@@ -74,7 +74,7 @@ class Outgoing:
             for kind in kinds:
                 self._compare(kind, before.get(kind, NOBODY), instance)
         self._messages = [
-            (group, message)
+            (Group(group, history=kind.history), message)
             for action in (DELETE, UPDATE, CREATE)
             for (group, kind), payloads in self._payloads[action].items()
             for message in kind().messages(payloads)
@@ -107,12 +107,12 @@ class Outgoing:
         """
         for place, (group, message) in enumerate(self._messages):
             try:
-                Group(group).send(message)
+                group.send(message)
             except NoInstance as error:
                 log.warning("%d messages on changed rows are not sent: %s", len(self._messages) - place, error)
                 return
             except Exception:
-                log.exception("a message on changed rows to the group %r is not sent", group)
+                log.exception("a message on changed rows to the group %r is not sent", group.name)
 
 
 def _by_model(rows: Rows) -> dict[Model, list[Any]]:

@@ -27,6 +27,9 @@ PARTS = 16
 SHORTEST, LONGEST = 64 << 10, 512 << 10
 """Characters of such a frame; many clients take no more than a MiB."""
 
+LONGEST_KEPT = 60_000
+"""Of one that is kept in a history, which keeps none beyond 65,000 bytes."""
+
 
 class WebsocketBinding(Binding):
     """
@@ -72,7 +75,7 @@ class WebsocketBinding(Binding):
     def pack(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
         if len(payloads) <= SINGLES:
             return payloads
-        parts = list(_parts(payloads))
+        parts = list(_parts(payloads, LONGEST_KEPT if self.history else LONGEST))
         return [
             {"action": BATCH, "part": number, "parts": len(parts), "changes": part, "model": self.model_label()}
             for number, part in enumerate(parts, 1)
@@ -140,10 +143,10 @@ class WebsocketBindingWithMembers(WebsocketBinding):
         return data
 
 
-def _parts(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
+def _parts(payloads: Sequence[Payload], longest: int) -> Iterator[list[Payload]]:
     """The same payloads in pieces, of a size such that there are about PARTS."""
     sizes = [len(encode_json(payload)) for payload in payloads]
-    limit = min(LONGEST, max(SHORTEST, sum(sizes) // PARTS + 1))
+    limit = min(longest, max(SHORTEST, sum(sizes) // PARTS + 1))
     part: list[Payload] = []
     size = 0
     for payload, length in zip(payloads, sizes, strict=True):

@@ -1,5 +1,6 @@
 """Commits of SQLAlchemy sessions, and who hears what of them."""
 
+import json
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
-from shmchan import Message, route
+from shmchan import Group, Message, route
 from shmchan.asgi import channel_layers
 from shmchan.binding.sqlalchemy import UNSEEN, UnseenChange, attach
 from shmchan.layers.shm import ShmChannelLayer
 from shmchan.testing import Client, apply_routes
-from tests.unit.binding.models import Base, Board, Card, Seat, Vehicle, Wagon, engine, heard, make_session, payloads
+from tests.unit.binding.models import Base, Board, Card, CardBinding, Seat, Vehicle, Wagon, engine, heard, make_session, payloads
 
 TABLE: Any = Card.__table__
 
@@ -356,6 +357,22 @@ def test_changes_in_a_consumer_go_out_with_what_else_it_sends(layer: ShmChannelL
         assert client.receive() == {"text": "first"}
     assert before == []
     assert heard(layer) == [("admins", "create", 1), ("others", "create", 1)]
+
+
+def test_groups_may_keep_what_they_are_told_for_those_who_were_away(
+    layer: ShmChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CardBinding, "history", 50)
+    group = Group("others", history=50)
+    start = group.since(None, 0)
+    add(*(Card(id=number, text="t" * 20) for number in range(1, 2001)))
+    with make_session.begin() as session:
+        session.delete(session.get_one(Card, 7))
+    missed = group.since(start.epoch, start.offset)
+    assert not missed.gap
+    told = [json.loads(message["text"])["payload"] for message in missed.messages]
+    assert [change["pk"] for batch in told[:-1] for change in batch["changes"]] == list(range(1, 2001))
+    assert (told[-1]["action"], told[-1]["pk"]) == ("delete", 7)
 
 
 def test_a_process_may_change_rows_while_nothing_runs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
