@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from websockets.sync.client import connect
 
@@ -43,6 +44,14 @@ def send(server: Server, text: str, wait: float, ident: str | None = None) -> No
 def pid_of_delay(server: Server) -> int:
     [pid] = server.children("delay")
     return pid
+
+
+def stop_the_delay_process(server: Server) -> None:
+    """SIGSTOP while it waits: inside a section of the segment it would be killed by whoever needs the lock."""
+    wait_for_pending(server, 0)
+    process = psutil.Process(pid_of_delay(server))
+    wait_for("it to sleep", lambda: process.status() == psutil.STATUS_SLEEPING)
+    process.suspend()
 
 
 def wait_for_pending(server: Server, count: int) -> None:
@@ -85,7 +94,7 @@ def test_what_waits_outlives_a_stop(server: StartServer, app: str) -> None:
 
 def test_what_the_delay_process_had_not_stored_outlives_a_stop(server: StartServer, app: str) -> None:
     first = server("--graceful-timeout", "0.5", app=app)
-    os.kill(pid_of_delay(first), signal.SIGSTOP)
+    stop_the_delay_process(first)
     send(first, "in the last moment", 0)
     first.stop(code=1)  # the stopped one had to be killed
     second = server(app=app, name=first.name)
@@ -96,7 +105,7 @@ def test_what_the_delay_process_had_not_stored_outlives_a_stop(server: StartServ
 
 def test_what_the_delay_process_had_not_stored_outlives_a_run_that_is_killed(server: StartServer, app: str) -> None:
     first = server(app=app)
-    os.kill(pid_of_delay(first), signal.SIGSTOP)
+    stop_the_delay_process(first)
     send(first, "in the last moment", 0)
     first.kill()
     second = server(app=app, name=first.name)
