@@ -15,6 +15,11 @@ static uint32_t *bucket_of(struct shmc *s, uint64_t hash) {
 }
 
 static uint32_t *channel_bucket(struct shmc *s, const char *name, uint32_t length) {
+    length = length <= NAME_MAX_BYTES ? length : 0;
+    if (length > NAME_MAX_BYTES) {
+        poison(s);
+        length = 0;
+    }
     return &s->attendance_buckets[hash_bytes(s->seed, name, length) & (s->sizes.attendance_buckets - 1)];
 }
 
@@ -167,8 +172,8 @@ int shmc_presence_leave(shmc *s, const char *name, uint32_t length) {
     REQUIRE(s);
     if (length > NAME_MAX_BYTES)
         return SHMC_E_ARGUMENT;
-    uint32_t left = HINT(s->counters->presences) ? 1 : 0;
-    while (left && !HINT(s->header->poisoned)) {
+    uint32_t left = HINT(s->counters->presences) ? 1 : 0, rounds = 0;
+    while (left && !endless(s, &rounds, s->sizes.members) && !HINT(s->header->poisoned)) {
         left = 0;
         lock(s, SHMC_GROUP);
         for (uint32_t n = 0; n < ROUND; n++) {
@@ -178,8 +183,16 @@ int shmc_presence_leave(shmc *s, const char *name, uint32_t length) {
                    !endless(s, &steps, s->sizes.members))
                 i = member_at(s, i)->channel_next;
             left = i;
-            if (!i)
+            if (!i || HINT(s->header->poisoned))
                 break;
+            if (!member_at(s, i)->presence) {
+                poison(s);
+                break;
+            }
+            if (!member_at(s, i)->presence) {
+                poison(s); /* it would not leave the bucket: this would never come to an end */
+                break;
+            }
             group_member_drop(s, i);
             commit(s, SHMC_GROUP);
         }

@@ -29,7 +29,7 @@ enum flag {
 
 static char folder[100], path[160];
 static uint32_t hot[HOT_MAX], hot_count; /* offsets of words that are not 0 in the template */
-static struct { uint64_t offset, entry, count; } tables[32];
+static struct { uint64_t offset, entry, count; } tables[64];
 static uint32_t table_count;
 static uint64_t mutexes[DOMAINS];
 
@@ -116,6 +116,14 @@ static void die(void) {
     for (int k = 0; k < 5; k++)
         for (int g = 0; g < 2; g++)
             shmc_group_add(s, g ? "h" : "g", 1, members[k], (uint32_t)strlen(members[k]), 8, 40);
+    const char *const present[] = {"front!x", "ann", "front!y", "ann", "front!w", "bob"};
+    shmc_presence what;
+    for (uint32_t k = 0; k < 6; k += 2)
+        shmc_group_enter(s, "g", 1, present[k], 7, 8, 40, present[k + 1], 3);
+    shmc_presence_leave(s, "front!w", 7);
+    if (shmc_presence_take(s, &what) == SHMC_OK) /* told, and the next one claimed */
+        shmc_presence_told(s, &what);
+    shmc_presence_take(s, &what);
     for (int k = 0; k < 3; k++) {
         char lane[] = "front!x";
         lane[6] = (char)('x' + k);
@@ -231,6 +239,7 @@ static void make_template(void) {
     remember(s->chunks, sizeof *s->chunks, s->pool->chunk_top + 1, s);
     remember(s->cells + CHUNK, CELL, 64, s);
     remember(s->histories, sizeof *s->histories, 4, s);
+    remember(s->presences, sizeof *s->presences, 4, s);
     uint64_t domains = (uint64_t)((char *)s->domains - s->base), bytes = s->bytes;
     shmc_detach(s, &alone);
     if (!alone || system_serve(path, bytes)) {
@@ -278,7 +287,8 @@ static void work(shmc *s, int flags) {
     static shmc_message out[8];
     char text[300];
     uint8_t admitted[16];
-    uint32_t count;
+    uint32_t count, cursor = 0;
+    shmc_presence what;
     uint64_t needed, outbox, first, last, leases[4] = {0};
     shmc_target t, u;
     shmc_interest *i = interest_in(s, ALL, 8);
@@ -304,6 +314,16 @@ static void work(shmc *s, int flags) {
     shmc_group_add(s, "g", 1, "front!z", 7, 8, 40);
     shmc_group_add(s, "h", 1, "front!x", 7, 8, 40);
     shmc_group_discard(s, "h", 1, "b", 1);
+    shmc_group_enter(s, "g", 1, "front!x", 7, 8, 40, "cid", 3);
+    shmc_group_enter(s, "h", 1, "front!v", 7, 8, 40, "ann", 3);
+    for (int k = 0; k < 4 && shmc_presence_owed(s) && shmc_presence_take(s, &what) == SHMC_OK; k++)
+        if (k != 1)
+            shmc_presence_told(s, &what);
+    shmc_presence_leave(s, "front!y", 7);
+    do {
+        if (shmc_presence_list(s, "g", 1, &cursor, buffer, sizeof buffer, &needed) < 0)
+            break;
+    } while (cursor);
     target(s, &t, "front!");
     shmc_front_own(s, &t);
     shmc_group_admit(s, &t, "\1x\1y\1z", 6, 2, admitted);
