@@ -322,6 +322,7 @@ class HTTPExchange:
         if self._state is DONE:
             return
         self._log(http, http.status)
+        self._drop_body()  # it was answered, so nobody needs the rest
         self._end(whole)
 
     def _log(self, http: HTTPConnection, status: int) -> None:
@@ -338,9 +339,8 @@ class HTTPExchange:
             bridge.counters.add("dropped.gone", len(self._held))
             self._held.clear()
             bridge.touch(self._connection)  # their credit
-        if self._body_open and self._body_channel is not None:
-            self._body_open = False
-            bridge.tell_closed(self._body_channel)
+        if self._body_open:
+            self._drop_body()
         if self._closed_channel is not None and not whole:
             bridge.tell_closed(self._closed_channel)
         if self._sent and bridge.port.listens("http.disconnect"):
@@ -349,6 +349,23 @@ class HTTPExchange:
             except ChannelFull:
                 bridge.problem("dropped.disconnect", self._where(), "http.disconnect is full, it is dropped")
         self._connection.exchange_over(self)
+
+    def _drop_body(self) -> None:
+        """
+        Take back what waits of the body, and tell whoever still reads it.
+
+        Unread, a few megabytes of it would lie there until they expire: some uploads that nobody reads would fill the segment.
+        """
+        channel, self._body_channel = self._body_channel, None
+        if channel is None:
+            return
+        layer, left = self._bridge.layer, 0
+        while layer.receive([channel])[0] is not None:
+            left += 1
+        layer.forget(channel)
+        if left or self._body_open:
+            self._bridge.tell_closed(channel)
+        self._body_open = False
 
     def _move(self, event: str) -> None:
         try:

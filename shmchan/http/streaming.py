@@ -60,8 +60,15 @@ class ResponseStream:
 
     def send(self, content: bytes) -> None:
         """Send more of the content; returns when there is room for it."""
+        if not content:
+            self.look()
         for start in range(0, len(content), PIECE):
             self._put({"content": content[start : start + PIECE], "more_content": True})
+
+    def look(self) -> None:
+        """See whether anybody is there, if that was not seen lately: who has nothing to send may wait for something for ever."""
+        if self.begun and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._listen(0.0)
 
     def end(self) -> None:
         """Nothing more comes."""

@@ -105,6 +105,7 @@ class _Answer:
         self.status = 0
         self.headers: list[list[bytes]] = []
         self.whole = False
+        self.written = False
 
     def run(self, app: WsgiApp, environ: dict[str, Any]) -> None:
         with contextlib.closing(self.stream):
@@ -140,16 +141,19 @@ class _Answer:
         """PEP 3333, "The write() Callable": for those who have no iterable."""
         if self.whole:
             raise RuntimeError("write() was called after a piece that was as long as the content-length says")
-        if self._check(data) and not self._is_silent():
-            self._send(data)
+        if self._check(data):
+            self.written = True
+            if not self._is_silent():
+                self._send(data)
 
     # --- what it returned
 
     def _send_result(self, result: Iterable[bytes]) -> None:
-        only = isinstance(result, Sized) and len(result) == 1
+        only = isinstance(result, Sized) and len(result) == 1 and not self.written
         left_out = 0
         for data in result:
             if not self._check(data):
+                self.stream.look()
                 continue
             if only and not self._started and self._length() is None:
                 self.headers.append([b"content-length", b"%d" % len(data)])
@@ -205,7 +209,12 @@ class _Answer:
     def _send_nothing(self) -> None:
         if not self.status:
             raise RuntimeError("the application did not call start_response")
-        self._send_whole(b"")
+        if self._length() and not self._is_silent():
+            self._check_body()
+            self.stream.begin(self.status, self.headers)  # all of it is missing: the client sees that, as of any other part
+            self.stream.end()
+        else:
+            self._send_whole(b"")
 
     def _check_body(self) -> None:
         """

@@ -120,6 +120,23 @@ def test_a_body_that_nobody_reads_is_given_up() -> None:
         assert len(server.take("http.disconnect")) == 1
 
 
+CLOSED: Message = {"content": b"", "more_content": False, "closed": True}
+
+
+@pytest.mark.parametrize("sent", [2_000_000, 3_000_000])
+def test_what_nobody_has_read_of_a_body_that_was_answered_is_thrown_away(sent: int) -> None:
+    """Else it would fill the layer until it expires, whether the body came whole or not."""
+    with Server(listen=["http.request"]) as server, server.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + bytes(sent))
+        request = server.take("http.request")[0]
+        (connection,) = server.front.bridge.connections
+        server.wait_for(lambda: connection.http._body_size == sent)
+        server.layer.send(request["reply_channel"], {"status": 200, "content": b"enough"})
+        assert client.response().body == b"enough"
+        assert server.layer.receive([request["body_channel"]])[1] == CLOSED
+        assert server.layer.receive([request["body_channel"]])[1] is None
+
+
 def read_body(server: Server, message: Message) -> bytes:
     body: bytes = message["body"]
     while True:

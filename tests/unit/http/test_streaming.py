@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_who_waits_for_room_is_told_that_the_client_left() -> None:
     assert len(raised) == 1
     with pytest.raises(RequestAborted):
         stream.end()
+
+
+def test_who_has_nothing_to_send_is_told_that_the_client_left() -> None:
+    exchange = Exchange()
+    stream = ResponseStream(exchange.message)
+    stream.begin(200, [], b"one")
+    exchange.layer.send(exchange.answers()[0]["closed_channel"], {"content": b"", "more_content": False, "closed": True})
+    thread, raised = in_a_thread(lambda: [*map(stream.send, repeat(b""))])
+    thread.join(WATCHDOG)
+    assert len(raised) == 1
 
 
 def test_every_piece_names_the_channel_that_tells() -> None:

@@ -168,6 +168,23 @@ def test_of_an_endless_stream_head_takes_one_piece() -> None:
     assert content_of(answers) == b""
 
 
+def test_of_what_was_written_and_returned_head_tells_no_length() -> None:
+    def app(environ: dict[str, Any], start_response: Start) -> list[bytes]:
+        start_response("200 OK", PLAIN)(b"written")
+        return [b"returned"]
+
+    (answer,) = Exchange(method="HEAD").run(app)
+    assert b"content-length" not in headers_of(answer)
+
+
+def test_nothing_of_what_a_length_promised_is_no_whole_response() -> None:
+    answers = Exchange().run(giving([], headers=[("Content-Length", "5")]))
+    assert content_of(answers) == b""
+    assert [answer["more_content"] for answer in answers] == [True, False]  # which the front cuts off
+    assert len(Exchange(method="HEAD").run(giving([], headers=[("Content-Length", "5")]))) == 1
+    assert len(Exchange().run(giving([], headers=[("Content-Length", "0")]))) == 1
+
+
 def test_what_exceeds_the_length_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
     answers = Exchange(path="/long").run(giving([b"hello", b"you", b"all"], headers=[("Content-Length", "5")]))
     assert content_of(answers) == b"hello"
@@ -271,6 +288,21 @@ def test_a_client_that_leaves_stops_the_iteration() -> None:
         exchange.run(app)
     assert pieces.closed == 1
     assert len([*pieces]) > 990
+
+
+def test_a_client_that_leaves_is_missed_though_there_is_nothing_to_send() -> None:
+    exchange = Exchange()
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", PLAIN)
+        yield b"first"
+        (answer,) = exchange.answers()
+        exchange.layer.send(answer["closed_channel"], {"content": b"", "more_content": False, "closed": True})
+        while True:
+            yield b""
+
+    with pytest.raises(RequestAborted, match="client left"):
+        exchange.run(app)
 
 
 def test_a_front_that_dies_stops_the_iteration() -> None:
