@@ -242,7 +242,8 @@ static int queue_is_dead(struct shmc *s, const char *name, uint32_t prefix_lengt
 
 /* Members whose time is over; each leaves in a step of its own. */
 void group_purge(struct shmc *s) {
-    for (int more = 1; more && !HINT(s->header->poisoned);) {
+    uint32_t rounds = 0;
+    for (int more = 1; more && !endless(s, &rounds, s->sizes.members) && !HINT(s->header->poisoned);) {
         lock(s, SHMC_GROUP);
         purge_expired(s);
         uint32_t oldest = s->counters->member_age_head;

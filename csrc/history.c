@@ -173,12 +173,12 @@ static void free_spent(struct shmc *s, struct spent *spent) {
 
 /* See that there is an entry for this group, in place of the one that was silent for longest if need be. */
 int history_ensure(struct shmc *s, const char *name, uint32_t length) {
-    for (uint32_t round = 0; round < s->sizes.descriptors; round++) {
+    for (uint32_t round = 0, oldest = 1; oldest && round < s->sizes.descriptors; round++) {
         struct spent spent = {0};
         lock(s, SHMC_REPLY);
         uint32_t index = history_find(s, name, length);
         if (!index && !(index = make(s, name, length))) {
-            uint32_t oldest = s->counters->history_head;
+            oldest = s->counters->history_head;
             for (int n = 0; n < EVICT && history_at(s, oldest)->count; n++)
                 spent.descriptors[spent.count++] = evict(s, oldest);
             if (oldest && !history_at(s, oldest)->count)
@@ -186,8 +186,10 @@ int history_ensure(struct shmc *s, const char *name, uint32_t length) {
         }
         unlock(s, SHMC_REPLY);
         free_spent(s, &spent);
-        if (index || HINT(s->header->poisoned))
-            return index ? SHMC_OK : SHMC_E_CORRUPT;
+        if (HINT(s->header->poisoned))
+            return SHMC_E_CORRUPT;
+        if (index)
+            return SHMC_OK;
     }
     return SHMC_NO_MEMORY;
 }
@@ -332,7 +334,8 @@ int shmc_history_read(shmc *s, const char *group, uint32_t length, uint64_t afte
 }
 
 void history_flush(struct shmc *s) {
-    for (;;) {
+    uint32_t rounds = 0;
+    while (!endless(s, &rounds, s->sizes.descriptors + s->sizes.histories)) {
         struct spent spent = {0};
         lock(s, SHMC_REPLY);
         uint32_t oldest = s->counters->history_head;

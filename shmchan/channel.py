@@ -11,7 +11,8 @@ from typing import Any
 from shmchan import names
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.exceptions import ChannelFull
-from shmchan.layers.base import MAX_HISTORY, BaseChannelLayer, Missed, UserId
+from shmchan.layers.base import BaseChannelLayer
+from shmchan.layers.memories import MAX_HISTORY, Missed, UserId
 from shmchan.pending import current
 
 _ROOM_POLL = 0.002  # seconds between two tries of send(block=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shmchan.channel import Group
-from shmchan.layers.base import Missed
+from shmchan.layers.memories import Missed
 
 __all__ = ["resume"]
 

@@ -16,7 +16,8 @@ from shmchan.exceptions import ChannelSocketException, ConsumeLater, DenyConnect
 from shmchan.generic.base import refuse_coroutine
 from shmchan.generic.consumers import JsonWebsocketConsumer, encode_json
 from shmchan.layers import wire
-from shmchan.layers.base import BaseChannelLayer, Item, Kept
+from shmchan.layers.base import BaseChannelLayer, Item
+from shmchan.layers.memories import Kept
 from shmchan.message import Message
 from shmchan.pending import Pending, current
 

@@ -8,7 +8,7 @@ call. A process that runs on that layer has one.
 from collections import OrderedDict, deque
 
 from shmchan.layers import wire
-from shmchan.layers.base import Kept
+from shmchan.layers.memories import Kept
 
 
 class _History:

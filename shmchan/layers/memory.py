@@ -29,18 +29,16 @@ from shmchan.layers.base import (
     ChannelStatistics,
     GlobalStatistics,
     Item,
-    Kept,
     Lease,
     Message,
     Outbox,
     Parked,
     Policy,
-    Presence,
-    UserId,
     lane_key,
 )
 from shmchan.layers.capacity import DEFAULT_CAPACITY, Capacities
 from shmchan.layers.histories import Histories
+from shmchan.layers.memories import Kept, Presence, UserId
 from shmchan.layers.memory_port import MemoryPort
 from shmchan.layers.presences import Presences
 

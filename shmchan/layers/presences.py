@@ -8,7 +8,7 @@ every call. A process that runs on that layer has one.
 import time
 from collections.abc import Mapping, MutableMapping
 
-from shmchan.layers.base import Presence, UserId
+from shmchan.layers.memories import Presence, UserId
 
 
 class _User:

@@ -30,20 +30,8 @@ from shmchan.layers.attachment import (
     NotEnoughMemory,
     encode_plain,
 )
-from shmchan.layers.base import (
-    MAX_SESSION_SIZE,
-    OWED_SECONDS,
-    POLICIES,
-    Kept,
-    Lease,
-    Message,
-    Outbox,
-    Parked,
-    Policy,
-    Presence,
-    UserId,
-    lane_key,
-)
+from shmchan.layers.base import MAX_SESSION_SIZE, OWED_SECONDS, POLICIES, Lease, Message, Outbox, Parked, Policy, lane_key
+from shmchan.layers.memories import Kept, Presence, UserId
 from shmchan.layers.receiving import FOREVER, POLICY_NUMBERS, Receiving, unpacked
 from shmchan.layers.shm_port import ShmPort
 from shmchan.layers.shm_statistics import Care

@@ -31,7 +31,8 @@ from shmchan.exceptions import (
 )
 from shmchan.http import TEXT, Response
 from shmchan.layers import wire
-from shmchan.layers.base import BaseChannelLayer, Kept, Lease, Outbox, Parked, Policy, default_policy
+from shmchan.layers.base import BaseChannelLayer, Lease, Outbox, Parked, Policy, default_policy
+from shmchan.layers.memories import Kept
 from shmchan.message import Message
 from shmchan.pending import Pending, current
 from shmchan.routing import DEFAULTS, Consumer, Found, Options, Router, describe

@@ -8,7 +8,8 @@ import pytest
 
 from shmchan import Group
 from shmchan.exceptions import LayerClosed, MessageTooLarge
-from shmchan.layers.base import MAX_KEPT_SIZE, BaseChannelLayer, Outbox
+from shmchan.layers.base import BaseChannelLayer, Outbox
+from shmchan.layers.memories import MAX_KEPT_SIZE
 
 MakeLayer = Callable[..., BaseChannelLayer]
 
