@@ -161,6 +161,10 @@ static void age_link(struct shmc *s, uint32_t index) {
 static void age_unlink(struct shmc *s, uint32_t index) {
     struct counters *c = s->counters;
     struct member *m = member_at(s, index);
+    if (!m->age_prev != (c->member_age_head == index)) {
+        poison(s); /* who drops them from the head on would never come to an end */
+        return;
+    }
     if (m->age_prev)
         SET(s, SHMC_GROUP, member_at(s, m->age_prev)->age_next, m->age_next);
     else
