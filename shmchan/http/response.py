@@ -6,6 +6,7 @@ is loaded by the first that needs it. Workers run it.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
@@ -106,6 +107,17 @@ class Response:
         """Send it to the reply channel of a message, which has one, when the consumer is done."""
         assert message.reply_channel is not None
         message.reply_channel.send(self.message())
+
+
+def refusal(error: Exception) -> Response | None:
+    """
+    The response that an exception of Werkzeug's stands for: what `Request` raises for a form without the field that was asked for
+    or for JSON that is none, and ``abort(404)``. None for any other exception.
+    """
+    werkzeug = sys.modules.get("werkzeug.exceptions")  # where it is not loaded, nobody has raised one
+    if werkzeug is None or not isinstance(error, werkzeug.HTTPException) or error.code is None:
+        return None
+    return Response(error.get_body(), error.code, error.get_headers())
 
 
 def checked_status(status: object) -> int:

@@ -30,6 +30,7 @@ from shmchan.exceptions import (
     ShmchanError,
 )
 from shmchan.http import TEXT, Response
+from shmchan.http.response import refusal
 from shmchan.layers import wire
 from shmchan.layers.base import BaseChannelLayer, Lease, Outbox, Parked, Policy, default_policy
 from shmchan.layers.memories import Kept
@@ -234,6 +235,8 @@ class Handler:
         elif isinstance(error, ConsumerTimeout):
             log.error("%s took longer than its %g s on %s", describe(consumer), error.seconds, _where(message), exc_info=error)
             return Outcome.LATE
+        elif isinstance(error, Exception) and self._refuse(error, job):
+            return Outcome.DONE
         elif isinstance(error, Exception):
             log.error("%s failed on a message on %s", describe(consumer), _where(message), exc_info=error)
         elif isinstance(error, SystemExit):
@@ -242,6 +245,19 @@ class Handler:
         else:
             log.error("%s raised %s on %s", describe(consumer), type(error).__name__, _where(message), exc_info=error)
         return Outcome.FAILED
+
+    def _refuse(self, error: Exception, job: Job) -> bool:
+        """Whether a request was answered by what its consumer raised: a 400 for a form that lacks a field, ``abort(404)``."""
+        reply = job.reply
+        if job.lease.channel != "http.request" or not _is_channel(reply) or job.pending.answered(reply):
+            return False
+        response = refusal(error)
+        if response is None:
+            return False
+        log.warning("%s refused %s: %s", describe(job.consumer), _where(job.message), error)
+        _discard(job)
+        job.pending.outbox.channel(reply, self.layer.encode(response.message()))
+        return True
 
     def _grant(self, wish: ControlFlow, pending: Pending, consumer: Consumer, message: Message) -> Outcome:
         """Do what a consumer asked for by raising; what was asked for in the wrong place is logged."""
@@ -301,9 +317,7 @@ class Handler:
     def _fail(self, job: Job, outcome: Outcome) -> None:
         """Tell the client of a message that went wrong, unless it has its answer."""
         channel, reply, pending = job.lease.channel, job.reply, job.pending
-        if job.options.discard_on_error:
-            pending.outbox.clear()
-            pending.elsewhere.clear()
+        _discard(job)
         if not _is_channel(reply):
             return
         failure = self._failures.get(outcome, self._failures[Outcome.FAILED]).get(channel)
@@ -365,6 +379,13 @@ def _is_channel(name: object) -> TypeGuard[str]:
     except TypeError:
         return False
     return True
+
+
+def _discard(job: Job) -> None:
+    """Its consumer raised: what that had sent is dropped, if the route wants that."""
+    if job.options.discard_on_error:
+        job.pending.outbox.clear()
+        job.pending.elsewhere.clear()
 
 
 def _where(message: Message) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from werkzeug.exceptions import NotFound
 
 from shmchan import Channel, Group, Message, route, signals
 from shmchan.exceptions import (
@@ -21,7 +22,7 @@ from shmchan.exceptions import (
     SendNotAvailableOnDemultiplexer,
     WebsocketCloseException,
 )
-from shmchan.http import Response
+from shmchan.http import Request, Response
 from shmchan.layers import InMemoryChannelLayer
 from shmchan.layers.base import Lease, Parked
 from shmchan.routing import Router
@@ -223,6 +224,22 @@ def test_request_timeout_is_a_408_unless_answered(bench: Bench) -> None:
     first, second = bench.replies()
     assert first["status"] == 408
     assert second == {"text": "answered"}
+
+
+def test_what_werkzeug_raises_answers_a_request_unless_answered(bench: Bench, errors: pytest.LogCaptureFixture) -> None:
+    def form(message: Message) -> Response:
+        return Response(Request(message).form["name"])
+
+    bench.layer.send("http.request", {"reply_channel": REPLY, "method": "POST", "path": "/p"})
+    bench.handle([route("http.request", form)], "http.request")
+    bench.run(raising(NotFound), "http.request")
+    statuses = [answer["status"] for answer in bench.replies()]
+    assert statuses == [400, 404]
+    assert not [record for record in errors.records if record.levelno >= logging.ERROR]
+    bench.run(raising(NotFound, "answered"), "http.request")
+    bench.run(raising(NotFound))
+    assert bench.replies() == [{"text": "answered"}]
+    assert len([record for record in errors.records if record.levelno >= logging.ERROR]) == 2
 
 
 def test_request_aborted_answers_nobody(bench: Bench, errors: pytest.LogCaptureFixture) -> None:
