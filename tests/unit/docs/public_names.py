@@ -30,7 +30,6 @@ PUBLIC = (
     "shmchan.message",
     "shmchan.pytest_plugin",
     "shmchan.resume",
-    "shmchan.resume",
     "shmchan.routing",
     "shmchan.security.websockets",
     "shmchan.sessions",
