@@ -27,7 +27,12 @@ static uint64_t *item_at(struct shmc *s, struct outbox *o, uint32_t k) {
         k = (k - FIRST_BLOCK_ITEMS) % BLOCK_ITEMS;
     }
     uint32_t cell = block < ITEM_BLOCKS ? HINT(o->blocks[block]) : 0;
-    return cell ? (uint64_t *)(void *)((char *)block_at(s, cell) + BLOCK_HEADER) + k : NULL;
+    uint64_t *item = cell ? (uint64_t *)(void *)((char *)block_at(s, cell) + BLOCK_HEADER) + k : NULL;
+    if (item && (char *)(item + 1) > s->base + s->bytes) {
+        poison(s); /* the block begins too near the end */
+        return NULL;
+    }
+    return item;
 }
 
 static int make_room(struct shmc *s, struct outbox *o, uint32_t k) {
@@ -465,12 +470,18 @@ int outbox_forward(struct shmc *s, uint64_t ref, uint32_t owner, char *blocked, 
     for (uint32_t k = 0; k < count; k += BATCH) {
         uint64_t items[BATCH];
         uint32_t n = count - k < BATCH ? count - k : BATCH;
+        int missing = 0;
         for (uint32_t i = 0; i < n; i++) {
             uint64_t *item = item_at(s, o, k + i);
             items[i] = item ? __atomic_load_n(item, __ATOMIC_RELAXED) : 0;
+            missing |= !item;
         }
         if (!committed(s, ref)) /* somebody else finished it: what was copied may be another's */
             return SHMC_OK;
+        if (missing) {
+            poison(s); /* it counts more items than it has places for */
+            return SHMC_E_CORRUPT;
+        }
         uint32_t done = flush(s, ref, items, 0, n, deadline_ns, NULL);
         if (HINT(s->header->poisoned))
             return SHMC_E_CORRUPT;
