@@ -379,7 +379,10 @@ def _compile(key: str, pattern: object) -> re.Pattern[str]:
         except re.error as error:
             raise ValueError(f"the filter {key}={pattern!r} is no regular expression: {error}") from error
     else:
-        raise TypeError(f"the filter {key!r} is a regular expression, str or compiled from str, not {pattern!r}")
+        raise TypeError(
+            f"the filter {key!r} is a regular expression, str or compiled from str, not {pattern!r}; "
+            f"options are {', '.join(Options._fields)}"
+        )
     if compiled.groups != len(compiled.groupindex):
         raise ValueError(
             f"the filter {key}={compiled.pattern!r} has positional groups; name them, (?P<name>...), or do not capture, (?:...)"

@@ -254,7 +254,8 @@ class Handler:
         response = refusal(error)
         if response is None:
             return False
-        log.warning("%s refused %s: %s", describe(job.consumer), _where(job.message), error)
+        lacking = f" (there is no {error.args[0]!r})" if isinstance(error, KeyError) and error.args else ""
+        log.warning("%s refused %s: %s%s", describe(job.consumer), _where(job.message), error, lacking)
         _discard(job)
         job.pending.outbox.channel(reply, self.layer.encode(response.message()))
         return True

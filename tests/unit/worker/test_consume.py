@@ -235,6 +235,7 @@ def test_what_werkzeug_raises_answers_a_request_unless_answered(bench: Bench, er
     bench.run(raising(NotFound), "http.request")
     statuses = [answer["status"] for answer in bench.replies()]
     assert statuses == [400, 404]
+    assert "there is no 'name'" in errors.text
     assert not [record for record in errors.records if record.levelno >= logging.ERROR]
     bench.run(raising(NotFound, "answered"), "http.request")
     bench.run(raising(NotFound))
