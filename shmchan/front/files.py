@@ -113,6 +113,9 @@ class FileExchange:
                 logger.warning("%s is a %d: %s", self._where(), reason.status, reason)
             headers: Headers = [] if reason.location is None else [(b"location", reason.location + self._query())]
             self._refuse(http, reason.status, headers)
+        except OSError as error:  # of reading a small file, or looking whether one is in memory; nothing was sent yet
+            logger.warning("%s is a 503: its file cannot be read: %s", self._where(), error.strerror)
+            self._refuse(http, 503, [])
 
     def _answer(self, http: HTTPConnection, file: OpenFile) -> None:
         head = self._request.head

@@ -301,6 +301,27 @@ def test_an_old_client_and_one_on_a_unix_socket_get_it_too(folder: Path, tmp_pat
         assert client.rest().partition(b"\r\n\r\n")[2] == (folder / "big.bin").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["_read", "_is_cached"])
+def test_a_small_file_that_cannot_be_read_is_a_503(
+    folder: Path, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with serve(folder) as server, server.client() as client:
+        client.send(b"GET /s/none.txt HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.response().status == 200
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patched:
+            patched.setattr(files, name, broken)
+            client.send(b"GET /s/a.txt HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.response().status == 503
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert "its file cannot be read: Input/output error" in caplog.text
+        client.send(b"GET /s/a.txt HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.response().body == b"hello"
+
+
 def test_one_client_with_many_requests_lets_others_in_between(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
     open_it = static.Folder.open
