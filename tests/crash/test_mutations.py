@@ -58,6 +58,12 @@ MUTATIONS = {
     "what is due is handed over without a look at the notes": Mutation(
         "delay.c", "    return d->delay_batch == batch && ", "    return 0 && d->delay_batch == batch && "
     ),
+    "a kept message's ordinary members do not learn its offset": Mutation(
+        "history.c", "        pool_write(s, item, e->length - BE64, bytes, BE64);\n", ""
+    ),
+    "what a dead process was telling a group is never told": Mutation(
+        "presence.c", "if ((p->claim && is_live(s, p->claim)) || ", "if (p->claim || "
+    ),
     "the slot is freed before what it owned": Mutation(
         "reap.c",
         "    settle_logs(s);\n    settle_outboxes(s, owner);\n",

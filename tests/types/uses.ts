@@ -14,6 +14,8 @@ const bridge = new WebSocketBridge({
   onstate: (state: State, detail: StateDetail) => console.log(state, detail.delay?.toFixed()),
 });
 bridge.connect();
+bridge.follow("room", "news");
+bridge.ongap = (group, { reason, missed }) => console.log(group, reason === "forgotten", missed?.toFixed());
 bridge.connect("/ws/", ["one", "two"], { final: (code) => code >= 4000, maxTries: 3 });
 bridge.connect(() => new URL("wss://example.org/ws/"));
 bridge.listen((action, stream) => console.log(action.anything, stream?.length));
