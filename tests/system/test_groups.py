@@ -28,8 +28,8 @@ from tests.servers import WATCHDOG, Server, StartServer, wait_for
 
 CLIENTS = int(os.environ.get("RESUME_CLIENTS", "150"))
 AWAY = float(os.environ.get("RESUME_SECONDS", "1"))
-RATE = 100  # messages a second
-HISTORY = int((AWAY + 8) * RATE)
+RATE = 6000 // CLIENTS  # messages a second, each to every client: what one process of Python can read
+HISTORY = int((AWAY + 60) * RATE)
 APP = f"""
 import os, time
 from shmchan import Group, route
