@@ -54,6 +54,11 @@ void front_settle(struct shmc *s, uint32_t channel, uint32_t owner) {
         lock(s, SHMC_REPLY);
         while (n < 16 && c->run_head && c->owner == owner && !HINT(s->header->poisoned)) {
             taken[n] = c->run_head;
+            struct descriptor *d = descriptor_at(s, taken[n]);
+            if (d->state != QUEUED || d->channel != channel || d->domain != SHMC_REPLY) {
+                poison(s); /* a list that runs in a circle comes back to what was taken */
+                break;
+            }
             count_drop(s, SHMC_REPLY, channel, SHMC_CAUSE_GONE, 1);
             queue_unlink(s, taken[n], &kicks);
             commit(s, SHMC_REPLY);
