@@ -53,13 +53,14 @@ def build(name: str, folder: Path) -> Path:
     return binary
 
 
-def run(binary: Path, folder: Path, seconds: int, runs: int | None = None) -> str:
+def run(binary: Path, folder: Path, seconds: int, runs: int = 0, seed: int = 0) -> str:
     """
     Feed a target its corpus, then new inputs.
 
     Args:
         folder: where new inputs and findings (crash-*, timeout-*) are put.
         seconds: how long; with ``runs`` the most.
+        seed: of the new inputs; 0 is another one each time.
 
     Returns:
         what there is to say: runs, seconds, runs a second, places covered.
@@ -69,8 +70,8 @@ def run(binary: Path, folder: Path, seconds: int, runs: int | None = None) -> st
     """
     found = folder / f"{binary.name}-corpus"
     found.mkdir(exist_ok=True)
-    limit = ["-runs=" + str(runs)] if runs else []
-    options = [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH[binary.name]}", "-timeout=10", *CHEAPER, *limit]
+    options = [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH[binary.name]}", "-timeout=10", f"-seed={seed}", *CHEAPER]
+    options += [f"-runs={runs}"] if runs else []
     corpus = HERE / "corpus" / binary.name
     # On /dev/shm or not, a run that is killed leaves nothing behind but this folder.
     with tempfile.TemporaryDirectory(prefix="shmchan-fuzz-", dir="/dev/shm") as shared:
