@@ -7,6 +7,9 @@ for and when it is over; exchanges and sessions say what that means to the appli
 
 import asyncio
 import logging
+import os
+import socket
+import struct
 from typing import TYPE_CHECKING, Any, cast
 
 from shmchan.exceptions import ChannelFull, LayerError, MessageTooLarge
@@ -180,6 +183,9 @@ class Connection(asyncio.Protocol):
         data = protocol.data_to_send()
         if data:
             self._write(data)
+        if protocol is self.http and self.http.wants_reset:
+            self._reset()
+            return
         if protocol.finished:
             self._end()
         elif protocol is self.http and self.http.wants_eof and not self._eof_sent:
@@ -316,6 +322,17 @@ class Connection(asyncio.Protocol):
         self._taken = self._written - self._transport.get_write_buffer_size()
         self._write_deadline = self._loop.time() + self.bridge.config.write_timeout
         self._transport.close()
+
+    def _reset(self) -> None:
+        """End it so that the client sees an error, and no end of what it was sent."""
+        if not self._closing:
+            self._closing = True
+            try:
+                with socket.socket(fileno=os.dup(self.fileno())) as own:
+                    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            except OSError as error:
+                logger.warning("%s cannot be told that its response is not whole: %s", self._who(), error.strerror)
+            self.abort()
 
     def _arm_timer(self) -> None:
         """Have one timer for the earliest deadline. A deadline that moved back finds the old timer, which then arms a new one."""

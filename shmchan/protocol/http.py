@@ -124,7 +124,8 @@ class HTTPConnection:
     The state of one connection.
 
     After every call write ``data_to_send()``, look at ``events()``, ``wants_data``, ``next_deadline()``, ``wants_eof`` (the write
-    side is to be closed) and ``finished`` (the transport is to be closed, once what was to be sent is written).
+    side is to be closed), ``wants_reset`` (the connection is to be reset, whatever is unsent) and ``finished`` (the transport is
+    to be closed, once what was to be sent is written).
 
     Args:
         now: the time, of any clock that does not go back; later calls use the same.
@@ -136,6 +137,7 @@ class HTTPConnection:
         self.reading = HEAD
         self.writing = IDLE
         self.wants_eof = False
+        self.wants_reset = False
         self.status = 0  # of the last response, for the log
         self.sent_bytes = 0  # of its content
         self.refusal: BadRequest | None = None  # what the client did wrong, if it did
@@ -336,7 +338,9 @@ class HTTPConnection:
             self._now = now
         self._keep_alive = False
         if self.writing is STREAMING:
-            # No good end for what has begun: no last chunk, no full length. The client sees that it is not whole.
+            # No good end for what has begun: no last chunk, no full length. The client sees that it is not whole. One of HTTP/1.0
+            # was told no length, and would take the end of the connection for a good one.
+            self.wants_reset = not self._silent and not self._out_chunked and self._out_left is None
             self._write("end")
             self._end_cycle()
             return

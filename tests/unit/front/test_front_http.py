@@ -282,6 +282,19 @@ def test_a_second_status_cuts_the_response_off(length: bytes) -> None:
         assert server.counted("cut.response") == 1
 
 
+def test_a_client_that_was_told_no_length_sees_that_its_response_is_cut_off() -> None:
+    """Of HTTP/1.0, as many proxies are: the end of the connection would be a good end."""
+
+    def fail(server: Server, message: Message) -> None:
+        server.reply(message, {"status": 200, "content": b"some", "more_content": True})
+        server.reply(message, {"status": 502, "content": b"the worker was killed"})
+
+    with Server({"http.request": fail}) as server, server.client() as client:
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            list(iter(lambda: client.socket.recv(1 << 16), b""))
+
+
 def test_the_http_timeout_begins_when_the_body_is_there() -> None:
     with Server(http_timeout=0.3, listen=["http.request"]) as server, server.client() as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + bytes(1_900_000))
