@@ -57,7 +57,7 @@ def examine(name: str, repair: bool) -> dict[str, Any]:
         with contextlib.suppress(InstanceRunning):
             layer, alive = ShmChannelLayer.examine(name), False
     if layer is None:
-        layer = ShmChannelLayer.attach(name)
+        layer = ShmChannelLayer.attach_left_over(name) or ShmChannelLayer.attach(name)
         layer.keep = True
     with layer:
         found: dict[str, Any] = {"processes": layer.processes(), "leases": layer.leases()}

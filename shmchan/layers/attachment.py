@@ -170,9 +170,17 @@ class Attachment(Exchange, BaseChannelLayer):
             name: by default ``SHMCHAN_NAME`` of the environment, else "default".
 
         Raises:
-            NoInstance: there is none.
+            NoInstance: there is none, or nobody of it is alive: what killed processes left is for the next run, and stays.
         """
-        return cls(name if name is not None else os.environ.get("SHMCHAN_NAME") or "default", mode="attach")
+        found = names.check_group(name if name is not None else os.environ.get("SHMCHAN_NAME") or "default")
+        path = instance.segment_path(instance.base_folder(), found)
+        alone = path.exists() and lib.shmc_count_live(os.fsencode(path)) == 0
+        layer = cls(found, mode="attach")  # first, so that another version or damage is told
+        if alone:
+            layer.keep = True
+            layer.close()
+            raise NoInstance(found)
+        return layer
 
     @classmethod
     def examine(cls, name: str) -> Self:

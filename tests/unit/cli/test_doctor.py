@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from shmchan.cli.doctor import doctor
+from shmchan.exceptions import NoInstance
 from shmchan.layers import instance
 from shmchan.layers.base import Policy
 from shmchan.layers.shm import ShmChannelLayer
@@ -87,9 +88,17 @@ def test_repair_settles_what_they_had_and_keeps_what_waits(name: str) -> None:
     report = json.loads(run("--name", name, "--json").output)
     assert report["leases"] == []
     assert report["global"]["dropped"]["crash"] == 2
-    with ShmChannelLayer.attach(name) as layer:
+    with ShmChannelLayer(name) as layer:
         assert layer.receive(["jobs"]) == ("jobs", {"n": 2})
         assert layer.receive(["tasks"]) == ("tasks", {"n": 3})  # whom nobody had begun
+
+
+def test_nobody_attaches_to_what_killed_processes_left_so_that_the_next_run_finds_it(name: str) -> None:
+    left_behind(name)
+    with pytest.raises(NoInstance):
+        ShmChannelLayer.attach(name)
+    with ShmChannelLayer(name) as layer:
+        assert layer.receive(["jobs"]) == ("jobs", {"n": 2})
 
 
 def test_damage_is_told_with_exit_code_1(name: str) -> None:
