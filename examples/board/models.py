@@ -125,7 +125,6 @@ engine = create_engine(f"sqlite:///{database_path()}", connect_args={"timeout": 
 @event.listens_for(engine, "connect")
 def _leave_transactions_to_us(connection: Any, record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
 
 
 @event.listens_for(engine, "begin")

@@ -17,6 +17,7 @@ from typing import Any
 from shmchan.layers import wire
 from shmchan.sessions.store import SessionGone
 
+TIMEOUT = 10.0  # seconds that one waits for the others
 _PURGE = 100  # expired sessions that one new one clears away
 _TABLES = """
 create table if not exists session (key blob primary key, content blob not null, expires_at real not null) without rowid;
@@ -79,12 +80,30 @@ class SqliteEngine:
         if self._connection is None:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
-            self._connection.execute("pragma journal_mode = wal")
+            self._connection = sqlite3.connect(self.path, timeout=TIMEOUT, check_same_thread=False)
+            _write_ahead(self._connection)
             self._connection.execute("pragma synchronous = normal")
             self._connection.executescript(_TABLES)
             self._pid = os.getpid()
         return self._connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """
+    Have the file use a write-ahead log.
+
+    Where several processes open a new file at once, SQLite tells all but one that it is locked without waiting for its timeout.
+    Source: SQLite documentation, "PRAGMA journal_mode" and sqlite3_busy_handler().
+    """
+    until = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.002)
 
 
 def _hash(key: str) -> bytes:

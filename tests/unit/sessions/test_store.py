@@ -139,6 +139,27 @@ def test_threads_and_forked_processes_share_the_file() -> None:
     assert SessionStore(session.session_key) == {"child": True}
 
 
+def test_several_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / str(number) / "sessions.db"
+        start, go = os.pipe()
+        children = []
+        for _ in range(3):
+            if (child := os.fork()) == 0:
+                code = 1
+                try:
+                    os.close(go)
+                    os.read(start, 1)  # until nobody can write there any more
+                    SqliteEngine(path, 1000).save(None, {})
+                    code = 0
+                finally:
+                    os._exit(code)
+            children.append(child)
+        os.close(start)
+        os.close(go)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0], number
+
+
 def signed(max_age: float = 1000, secret: str = SECRET) -> SignedEngine:
     return SignedEngine(secret, max_age)
 
