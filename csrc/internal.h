@@ -243,6 +243,7 @@ int pool_share(struct shmc *s, uint32_t from, uint32_t *out);
 void pool_release(struct shmc *s, uint32_t descriptor);
 void pool_release_all(struct shmc *s, const uint32_t *descriptors, uint32_t count);
 uint64_t pool_footprint(struct shmc *s, const struct descriptor *d);
+void pool_foresee(struct shmc *s, uint32_t descriptor);
 void pool_release_if(struct shmc *s, uint64_t reference, uint32_t owner);
 void pool_write(struct shmc *s, uint32_t descriptor, uint64_t offset, const void *bytes, uint64_t length);
 void pool_read(struct shmc *s, const struct descriptor *d, uint64_t offset, void *bytes, uint64_t length);

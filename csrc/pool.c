@@ -300,6 +300,18 @@ void pool_release(struct shmc *s, uint32_t index) {
     release(s, index, HINT(descriptor_at(s, index)->generation), s->slot_reference);
 }
 
+/* The next message of a long queue has left the caches since it was queued: have it fetched meanwhile. */
+void pool_foresee(struct shmc *s, uint32_t index) {
+    const struct descriptor *d = descriptor_at(s, index);
+    const char *block = (const char *)block_at(s, HINT(d->payload));
+    for (uint32_t at = 64; at < sizeof *d; at += 64)
+        __builtin_prefetch((const char *)d + at);
+    for (uint32_t at = 0; at < CELL; at += 64)
+        __builtin_prefetch(block + at);
+    if (d->run_next < s->sizes.descriptors) /* its place on the list is looked at one message earlier */
+        __builtin_prefetch(&s->descriptors[d->run_next]);
+}
+
 /* Bytes that freeing a HELD message gives back; 0 for a payload that is long or shared, which is not worth
  * keeping. */
 uint64_t pool_footprint(struct shmc *s, const struct descriptor *d) {

@@ -167,6 +167,8 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
         return 0;
     }
     run_remove(s, domain, channel, entry);
+    if (c->run_head && !(c->run_head & LANE_BIT))
+        pool_foresee(s, c->run_head);
     if (d->deadline_ns) {
         if (lane)
             age_remove(s, domain, index);
