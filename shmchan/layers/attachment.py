@@ -69,7 +69,6 @@ class Receiver:
 
     __slots__ = (
         "__weakref__",
-        "batch",
         "buffer",
         "busy",
         "count",
@@ -78,7 +77,6 @@ class Receiver:
         "out",
         "take",
         "taken",
-        "thread",
         "view",
     )
 
@@ -87,7 +85,6 @@ class Receiver:
         for index, name in enumerate(channels):
             layer.fill_target(ffi.addressof(targets, index), name)
         self.names = list(channels)
-        self.batch = batch
         self.buffer = ffi.new("char[]", BUFFER)
         self.view = memoryview(ffi.buffer(self.buffer))
         self.out = ffi.new("shmc_message[]", batch)
@@ -103,7 +100,6 @@ class Receiver:
             wire.decode_any,
             tuple(self.names),
         )
-        self.thread = threading.get_ident()
         self.busy = False
         layer.receivers.add(self)
 
