@@ -160,11 +160,21 @@ static void set_ready(struct shmc *s, uint32_t domain, uint32_t channel, int rea
         SET(s, domain, d->summary, summary);
 }
 
+/* A message that is not QUEUED yet, nor was when the section began: its links say nothing to anybody. */
+static int is_fresh(struct shmc *s, uint32_t entry) {
+    return !(entry & LANE_BIT) && descriptor_at(s, entry)->state != QUEUED;
+}
+
 /* Between `before` and `after` (0: at that end) of the list whose ends are head and tail. */
 static void link_between(struct shmc *s, uint32_t domain, uint32_t *head, uint32_t *tail, uint32_t before,
                          uint32_t entry, uint32_t after) {
-    SET(s, domain, *prev_of(s, entry), before);
-    SET(s, domain, *next_of(s, entry), after);
+    if (is_fresh(s, entry)) {
+        PUT(*prev_of(s, entry), before);
+        PUT(*next_of(s, entry), after);
+    } else {
+        SET(s, domain, *prev_of(s, entry), before);
+        SET(s, domain, *next_of(s, entry), after);
+    }
     if (before)
         SET(s, domain, *next_of(s, before), entry);
     else
@@ -273,8 +283,8 @@ uint64_t delayed_next(struct shmc *s) {
 void age_push(struct shmc *s, uint32_t domain, uint32_t index) {
     struct descriptor *d = descriptor_at(s, index);
     struct channel *c = channel_at(s, d->channel);
-    SET(s, domain, d->age_prev, c->age_tail);
-    SET(s, domain, d->age_next, 0);
+    PUT(d->age_prev, c->age_tail); /* it is fresh */
+    PUT(d->age_next, 0);
     if (c->age_tail)
         SET(s, domain, descriptor_at(s, c->age_tail)->age_next, index);
     else

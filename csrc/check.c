@@ -96,7 +96,7 @@ static void check_channels(struct shmc *s, uint32_t domain, uint8_t *seen, uint8
                 if (r->bad)
                     return;
                 EXPECT(m->state == QUEUED && m->channel == index && m->domain == domain && !m->lane &&
-                           !m->owner && !MARK(seen, entry)++,
+                           !MARK(seen, entry)++,
                        "message %u on the list of channel %u", entry, index);
                 entry = m->run_next;
             }

@@ -106,7 +106,7 @@ void log_overflow(struct shmc *s);
         _domain->log_n = _n + 1;                                                                             \
         BARRIER();                                                                                           \
         POINT();                                                                                             \
-        __atomic_store_n(&(field), _value, __ATOMIC_RELAXED);                                                \
+        __atomic_store_n(&(field), _value, __ATOMIC_RELEASE);                                                \
         BARRIER();                                                                                           \
         POINT();                                                                                             \
     } while (0)
@@ -217,6 +217,11 @@ static inline int endless(struct shmc *s, uint32_t *steps, uint32_t limit) {
     return 1;
 }
 
+/* In whose hands is it? Read without its lock, so in this order: the owner was written before the state. */
+static inline int in_hands_of(const struct descriptor *d, uint32_t state, uint32_t owner) {
+    return __atomic_load_n(&d->state, __ATOMIC_ACQUIRE) == state && HINT(d->owner) == owner;
+}
+
 /* --- lock.c --- */
 int domain_init(struct domain *d);
 void lock(struct shmc *s, uint32_t domain);
@@ -247,8 +252,9 @@ void pool_foresee(struct shmc *s, uint32_t descriptor);
 void pool_release_if(struct shmc *s, uint64_t reference, uint32_t owner);
 void pool_write(struct shmc *s, uint32_t descriptor, uint64_t offset, const void *bytes, uint64_t length);
 void pool_read(struct shmc *s, const struct descriptor *d, uint64_t offset, void *bytes, uint64_t length);
-int pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell); /* POOL held */
-void pool_unblock(struct shmc *s, uint32_t cell);               /* POOL held */
+uint32_t pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell); /* POOL held */
+uint32_t pool_unblock(struct shmc *s, uint32_t cell);                /* POOL held */
+void pool_count(struct shmc *s, int64_t bytes);                      /* POOL held */
 void count_memory_drop(struct shmc *s);
 
 /* --- wake.c --- */

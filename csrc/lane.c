@@ -38,12 +38,10 @@ uint32_t lane_make(struct shmc *s, uint64_t key) {
     }
     struct lane *l = lane_at(s, index);
     uint32_t *bucket = bucket_of(s, key);
-    SET(s, SHMC_WORK, l->key, key);
-    SET(s, SHMC_WORK, l->head, 0);
-    SET(s, SHMC_WORK, l->tail, 0);
-    SET(s, SHMC_WORK, l->count, 0);
-    SET(s, SHMC_WORK, l->owner, 0);
-    SET(s, SHMC_WORK, l->state, LANE_IDLE);
+    PUT(l->key, key);
+    PUT(l->head, 0);
+    PUT(l->tail, 0);
+    PUT(l->count, 0);
     SET(s, SHMC_WORK, l->hash_next, *bucket);
     SET(s, SHMC_WORK, *bucket, index);
     return index;
@@ -70,8 +68,8 @@ void lane_append(struct shmc *s, uint32_t lane, uint32_t index) {
     struct lane *l = lane_at(s, lane);
     struct descriptor *d = descriptor_at(s, index);
     SET(s, SHMC_WORK, d->lane, lane);
-    SET(s, SHMC_WORK, d->prev, l->tail);
-    SET(s, SHMC_WORK, d->next, 0);
+    PUT(d->prev, l->tail); /* it is in no lane yet */
+    PUT(d->next, 0);
     if (l->tail)
         SET(s, SHMC_WORK, descriptor_at(s, l->tail)->next, index);
     else
@@ -83,9 +81,9 @@ void lane_append(struct shmc *s, uint32_t lane, uint32_t index) {
 void lane_prepend(struct shmc *s, uint32_t lane, uint32_t index) {
     struct lane *l = lane_at(s, lane);
     struct descriptor *d = descriptor_at(s, index);
-    SET(s, SHMC_WORK, d->lane, lane);
-    SET(s, SHMC_WORK, d->next, l->head);
-    SET(s, SHMC_WORK, d->prev, 0);
+    KEEP(s, SHMC_WORK, d->lane, lane);
+    PUT(d->next, l->head); /* a lease is in no list */
+    PUT(d->prev, 0);
     if (l->head)
         SET(s, SHMC_WORK, descriptor_at(s, l->head)->prev, index);
     else

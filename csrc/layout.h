@@ -18,6 +18,9 @@
  *               COMMITTED anybody rolls it forward once `owner` is dead            domain of item 0, then POOL
  *               FREE                                                               POOL
  *
+ * A field that means nothing in a record's state is written without the log, before the state that gives it a meaning:
+ * undoing the state undoes it. So is the owner of a descriptor, which counts while it is HELD or LEASED.
+ *
  * Index 0 of every table is nobody: lists end with it. Offsets and indices, never pointers.
  */
 #ifndef SHMCHAN_LAYOUT_H
@@ -31,7 +34,7 @@
 #endif
 
 enum {
-    LAYOUT_VERSION = 3,
+    LAYOUT_VERSION = 4,
     DOMAINS = 5,
     SLOTS = 256,
     WAITERS = 512,
@@ -155,8 +158,8 @@ struct descriptor {
 
 struct block { /* POOL; stands before each payload */
     uint32_t references;
-    uint32_t next; /* cell of the next chunk of a long payload, or free list */
-    uint32_t cells;
+    uint32_t next;      /* cell of the next chunk of a long payload */
+    uint32_t free_next; /* free list of its chunk */
     uint32_t spare;
 };
 

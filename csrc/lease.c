@@ -8,11 +8,9 @@ static struct descriptor *in_hand(struct shmc *s, uint64_t ref, uint32_t state) 
     if (!index || index >= s->sizes.descriptors)
         return NULL;
     struct descriptor *d = descriptor_at(s, index);
-    int ours = HINT(d->generation) == reference_generation(ref) && HINT(d->owner) == s->slot_reference;
-    return ours && (HINT(d->state) == state ||
-                    (state == 0 && (HINT(d->state) == HELD || HINT(d->state) == LEASED)))
-               ? d
-               : NULL;
+    int ours = state ? in_hands_of(d, state, s->slot_reference)
+                     : in_hands_of(d, HELD, s->slot_reference) || in_hands_of(d, LEASED, s->slot_reference);
+    return ours && HINT(d->generation) == reference_generation(ref) ? d : NULL;
 }
 
 int shmc_read(shmc *s, uint64_t ref, void *buffer, uint64_t capacity) {
@@ -44,21 +42,35 @@ int shmc_set_policy(shmc *s, uint64_t ref, uint32_t policy) {
     return SHMC_OK;
 }
 
-int shmc_acknowledge(shmc *s, uint64_t ref) {
-    REQUIRE(s);
+/* Leave the section that ended a lease: wake who waits, then free the message. */
+static int part(struct shmc *s, uint32_t domain, uint64_t ref, struct kicks *kicks) {
+    unlock(s, domain);
+    kick(s, kicks);
+    pool_release(s, reference_index(ref));
+    return RESULT(s, SHMC_OK);
+}
+
+/* The domain of what is leased by this process, locked; or why it cannot be. */
+static int enter(struct shmc *s, uint64_t ref, uint32_t *domain) {
     struct descriptor *d = in_hand(s, ref, LEASED);
     if (!d)
         return SHMC_GONE;
-    uint32_t domain = d->domain;
-    if (domain < SHMC_WORK || domain > SHMC_REPLY)
+    *domain = d->domain;
+    if (*domain < SHMC_WORK || *domain > SHMC_REPLY)
         return SHMC_E_CORRUPT;
+    lock(s, *domain);
+    return SHMC_OK;
+}
+
+int shmc_acknowledge(shmc *s, uint64_t ref) {
+    REQUIRE(s);
+    uint32_t domain;
     struct kicks kicks = {0};
-    lock(s, domain);
+    int r = enter(s, ref, &domain);
+    if (r != SHMC_OK)
+        return r;
     queue_finish_lease(s, reference_index(ref), &kicks);
-    unlock(s, domain);
-    kick(s, &kicks);
-    pool_release(s, reference_index(ref));
-    return RESULT(s, SHMC_OK);
+    return part(s, domain, ref, &kicks);
 }
 
 int shmc_acknowledge_all(shmc *s, const uint64_t *leases, uint32_t count) {
@@ -93,34 +105,25 @@ int shmc_acknowledge_all(shmc *s, const uint64_t *leases, uint32_t count) {
 
 int shmc_reject(shmc *s, uint64_t ref) {
     REQUIRE(s);
-    struct descriptor *d = in_hand(s, ref, LEASED);
-    if (!d)
-        return SHMC_GONE;
-    uint32_t domain = d->domain;
-    if (domain < SHMC_WORK || domain > SHMC_REPLY)
-        return SHMC_E_CORRUPT;
+    uint32_t domain;
     struct kicks kicks = {0};
-    lock(s, domain);
-    uint32_t channel = d->channel;
+    int r = enter(s, ref, &domain);
+    if (r != SHMC_OK)
+        return r;
+    uint32_t channel = descriptor_at(s, reference_index(ref))->channel;
     queue_finish_lease(s, reference_index(ref), &kicks);
     SET(s, domain, channel_at(s, channel)->delivered, channel_at(s, channel)->delivered - 1);
     count_drop(s, domain, channel, SHMC_CAUSE_BAD, 1);
-    unlock(s, domain);
-    kick(s, &kicks);
-    pool_release(s, reference_index(ref));
-    return RESULT(s, SHMC_OK);
+    return part(s, domain, ref, &kicks);
 }
 
 int shmc_requeue(shmc *s, uint64_t ref, uint64_t delay_ns) {
     REQUIRE(s);
-    struct descriptor *d = in_hand(s, ref, LEASED);
-    if (!d)
-        return SHMC_GONE;
-    uint32_t domain = d->domain;
-    if (domain < SHMC_WORK || domain > SHMC_REPLY)
-        return SHMC_E_CORRUPT;
+    uint32_t domain;
     struct kicks kicks = {0};
-    lock(s, domain);
+    int r = enter(s, ref, &domain);
+    if (r != SHMC_OK)
+        return r;
     queue_requeue(s, reference_index(ref), delay_ns, &kicks, TAIL);
     unlock(s, domain);
     kick(s, &kicks);

@@ -44,15 +44,17 @@ static int make_room(struct shmc *s, struct outbox *o, uint32_t k) {
         return SHMC_NO_MEMORY;
     uint32_t cell = 0;
     lock(s, SHMC_POOL);
-    int r = pool_block(s, (block ? (uint64_t)CHUNK : 2048) - BLOCK_HEADER, &cell);
-    if (r == SHMC_OK)
+    uint32_t bytes = pool_block(s, (block ? (uint64_t)CHUNK : 2048) - BLOCK_HEADER, &cell);
+    if (bytes) {
         SET(s, SHMC_POOL, o->blocks[block], cell);
+        pool_count(s, bytes);
+    }
     unlock(s, SHMC_POOL);
-    if (r == SHMC_OK && !item_at(s, o, k)) {
+    if (bytes && !item_at(s, o, k)) {
         poison(s); /* the pool gave a block that is none */
         return SHMC_E_CORRUPT;
     }
-    return r;
+    return bytes ? SHMC_OK : SHMC_NO_MEMORY;
 }
 
 /* --- records --- */
@@ -96,7 +98,7 @@ static void release_record(struct shmc *s, uint64_t ref, uint32_t state) {
             if (o->blocks[k]) {
                 uint32_t cell = o->blocks[k];
                 SET(s, SHMC_POOL, o->blocks[k], 0);
-                pool_unblock(s, cell);
+                pool_count(s, -(int64_t)pool_unblock(s, cell));
             }
         SET(s, SHMC_POOL, o->generation, o->generation + 1);
         SET(s, SHMC_POOL, o->state, OUTBOX_FREE);
@@ -445,8 +447,8 @@ static void finish(struct shmc *s, uint64_t ref, uint64_t lease, uint32_t owner)
         int ours = 0;
         if (domain >= SHMC_WORK && domain <= SHMC_REPLY) {
             lock(s, domain);
-            if (HINT(d->generation) == reference_generation(lease) && HINT(d->state) == LEASED &&
-                HINT(d->owner) == owner && d->domain == domain) {
+            if (HINT(d->generation) == reference_generation(lease) && in_hands_of(d, LEASED, owner) &&
+                d->domain == domain) {
                 queue_finish_lease(s, index, &kicks);
                 ours = 1;
             }
@@ -501,8 +503,8 @@ int shmc_outbox_commit(shmc *s, uint64_t ref, uint64_t give_up_ns) {
         return SHMC_GONE;
     if (o->lease) {
         struct descriptor *m = descriptor_at(s, reference_index(o->lease));
-        if (HINT(m->generation) != reference_generation(o->lease) || HINT(m->state) != LEASED ||
-            HINT(m->owner) != s->slot_reference) {
+        if (HINT(m->generation) != reference_generation(o->lease) ||
+            !in_hands_of(m, LEASED, s->slot_reference)) {
             outbox_discard(s, ref, s->slot_reference);
             return RESULT(s, SHMC_GONE);
         }

@@ -78,8 +78,9 @@ static uint32_t chunk_take(struct shmc *s, uint32_t class_) {
     return index;
 }
 
-/* One block for `bytes` (at most PIECE). POOL is held. The caller hangs it up and commits. */
-int pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell) {
+/* One block for `bytes` (at most PIECE). POOL is held. Returns the bytes it takes, for pool_count; 0: there is none.
+ * The caller hangs it up and commits. */
+uint32_t pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell) {
     struct pool *p = s->pool;
     uint32_t class_ = class_for(bytes);
     uint32_t per_chunk = CELLS >> class_;
@@ -87,14 +88,14 @@ int pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell) {
     if (!index) {
         index = chunk_take(s, class_);
         if (!index)
-            return SHMC_NO_MEMORY;
+            return 0;
         if (class_ != CLASSES - 1)
             partial_push(s, class_, index);
     }
     struct chunk *c = chunk_at(s, index);
     if (c->free_head) {
         *cell = c->free_head;
-        SET(s, SHMC_POOL, c->free_head, block_at(s, *cell)->next);
+        SET(s, SHMC_POOL, c->free_head, block_at(s, *cell)->free_next);
     } else {
         *cell = index * CELLS + (c->carved << class_);
         SET(s, SHMC_POOL, c->carved, c->carved + 1);
@@ -103,31 +104,26 @@ int pool_block(struct shmc *s, uint64_t bytes, uint32_t *cell) {
     if (class_ != CLASSES - 1 && c->used == per_chunk)
         partial_remove(s, class_, index);
     struct block *b = block_at(s, *cell);
-    SET(s, SHMC_POOL, b->references, 1);
-    KEEP(s, SHMC_POOL, b->next, 0);
-    SET(s, SHMC_POOL, p->used_bytes, p->used_bytes + ((uint64_t)CELL << class_));
-    return SHMC_OK;
+    PUT(b->references, 1);
+    PUT(b->next, 0);
+    return (uint32_t)CELL << class_;
 }
 
-/* Give one block back. POOL is held. */
-void pool_unblock(struct shmc *s, uint32_t cell) {
-    struct pool *p = s->pool;
+/* Give one block back. POOL is held. Returns the bytes it took. */
+uint32_t pool_unblock(struct shmc *s, uint32_t cell) {
     uint32_t index = cell / CELLS;
     struct chunk *c = chunk_at(s, index);
     if (c->class_ == 0 || c->class_ > CLASSES || c->used == 0) {
         poison(s);
-        return;
+        return 0;
     }
     uint32_t class_ = c->class_ - 1, per_chunk = CELLS >> class_;
-    SET(s, SHMC_POOL, p->used_bytes, p->used_bytes - ((uint64_t)CELL << class_));
     if (class_ == CLASSES - 1) {
         SET(s, SHMC_POOL, c->used, 0);
         chunk_free(s, index);
-        return;
+        return CHUNK;
     }
-    struct block *b = block_at(s, cell);
-    SET(s, SHMC_POOL, b->references, 0);
-    SET(s, SHMC_POOL, b->next, c->free_head);
+    PUT(block_at(s, cell)->free_next, c->free_head);
     SET(s, SHMC_POOL, c->free_head, cell);
     if (c->used == per_chunk)
         partial_push(s, class_, index);
@@ -137,6 +133,12 @@ void pool_unblock(struct shmc *s, uint32_t cell) {
         partial_remove(s, class_, index);
         chunk_free(s, index);
     }
+    return (uint32_t)CELL << class_;
+}
+
+/* So many bytes more are in use. POOL is held. */
+void pool_count(struct shmc *s, int64_t bytes) {
+    SET(s, SHMC_POOL, s->pool->used_bytes, s->pool->used_bytes + (uint64_t)bytes);
 }
 
 /* --- descriptors --- */
@@ -152,12 +154,11 @@ static uint32_t descriptor_take(struct shmc *s) {
     } else
         return 0;
     struct descriptor *d = descriptor_at(s, index);
-    SET(s, SHMC_POOL, d->owner, s->slot_reference);
-    KEEP(s, SHMC_POOL, d->payload, 0);
-    KEEP(s, SHMC_POOL, d->outbox, 0);
-    KEEP(s, SHMC_POOL, d->number, 0);
+    PUT(d->owner, s->slot_reference);
+    PUT(d->payload, 0);
+    PUT(d->outbox, 0);
+    PUT(d->number, 0);
     SET(s, SHMC_POOL, d->state, HELD);
-    SET(s, SHMC_POOL, p->used_bytes, p->used_bytes + sizeof *d);
     return index;
 }
 
@@ -184,6 +185,24 @@ void count_memory_drop(struct shmc *s) {
     unlock(s, SHMC_POOL);
 }
 
+/* Hang further pieces before the first one of a long payload. POOL is held, and let go of now and then. */
+static int grow(struct shmc *s, struct descriptor *d, uint64_t pieces) {
+    for (uint64_t round = 1; round <= pieces; round++) {
+        uint32_t cell, bytes = pool_block(s, PIECE, &cell);
+        if (!bytes)
+            return SHMC_NO_MEMORY;
+        PUT(block_at(s, cell)->next, d->payload);
+        SET(s, SHMC_POOL, d->payload, cell);
+        pool_count(s, bytes);
+        commit(s, SHMC_POOL);
+        if (round % ROUND == 0) {
+            unlock(s, SHMC_POOL);
+            lock(s, SHMC_POOL);
+        }
+    }
+    return SHMC_OK;
+}
+
 int pool_allocate(struct shmc *s, uint64_t length, uint32_t *out) {
     lock(s, SHMC_POOL);
     uint32_t index = descriptor_take(s);
@@ -192,21 +211,12 @@ int pool_allocate(struct shmc *s, uint64_t length, uint32_t *out) {
         return SHMC_NO_MEMORY;
     }
     struct descriptor *d = descriptor_at(s, index);
-    uint64_t left = length, piece = length <= PIECE ? length : length % PIECE ? length % PIECE : PIECE;
-    int r = SHMC_OK;
-    for (uint32_t round = 1; left && r == SHMC_OK; round++, left -= piece, piece = PIECE) {
-        uint32_t cell;
-        r = pool_block(s, piece, &cell);
-        if (r != SHMC_OK)
-            break;
-        KEEP(s, SHMC_POOL, block_at(s, cell)->next, d->payload);
-        SET(s, SHMC_POOL, d->payload, cell);
-        commit(s, SHMC_POOL);
-        if (round % ROUND == 0) { /* let others in */
-            unlock(s, SHMC_POOL);
-            lock(s, SHMC_POOL);
-        }
-    }
+    uint64_t last = length <= PIECE ? length : length % PIECE ? length % PIECE : PIECE;
+    uint32_t cell = 0, bytes = length ? pool_block(s, last, &cell) : 0;
+    PUT(d->payload, bytes ? cell : 0);
+    pool_count(s, bytes + (int64_t)sizeof *d);
+    commit(s, SHMC_POOL);
+    int r = length && !bytes ? SHMC_NO_MEMORY : grow(s, d, (length - last) / PIECE);
     unlock(s, SHMC_POOL);
     if (r != SHMC_OK) {
         pool_release(s, index);
@@ -226,8 +236,10 @@ int pool_share(struct shmc *s, uint32_t from, uint32_t *out) {
     if (index && f->payload) {
         struct block *b = block_at(s, f->payload);
         SET(s, SHMC_POOL, b->references, b->references + 1);
-        SET(s, SHMC_POOL, descriptor_at(s, index)->payload, f->payload);
+        PUT(descriptor_at(s, index)->payload, f->payload);
     }
+    if (index)
+        pool_count(s, sizeof *f);
     unlock(s, SHMC_POOL);
     if (!index)
         return SHMC_NO_MEMORY;
@@ -239,44 +251,41 @@ int pool_share(struct shmc *s, uint32_t from, uint32_t *out) {
     return SHMC_OK;
 }
 
-/* POOL is held, and let go of now and then where the payload is long. */
-static void release_locked(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {
-    struct descriptor *d = descriptor_at(s, index);
-    struct pool *p = s->pool;
-    uint32_t rounds = 0, steps = 0;
-    while (d->generation == generation && HINT(d->state) == HELD && HINT(d->owner) == owner && d->payload) {
+/* Free the pieces behind the first one of a long payload that is nobody else's. POOL is held, and let go of now and
+ * then. */
+static void shrink(struct shmc *s, struct descriptor *d, uint32_t generation, uint32_t owner) {
+    uint32_t rounds = 0;
+    while (d->generation == generation && in_hands_of(d, HELD, owner) && d->payload) {
         struct block *b = block_at(s, d->payload);
-        if (b->references > 1) {
-            SET(s, SHMC_POOL, b->references, b->references - 1);
-            SET(s, SHMC_POOL, d->payload, 0);
-            break;
-        }
-        if (!b->next) {
-            uint32_t cell = d->payload;
-            SET(s, SHMC_POOL, d->payload, 0);
-            pool_unblock(s, cell);
-            break;
-        }
         uint32_t second = b->next;
+        if (!second || b->references > 1 || endless(s, &rounds, s->sizes.chunks))
+            return;
         SET(s, SHMC_POOL, b->next, block_at(s, second)->next);
-        pool_unblock(s, second);
+        pool_count(s, -(int64_t)pool_unblock(s, second));
         commit(s, SHMC_POOL);
-        if (endless(s, &steps, s->sizes.chunks))
-            break;
-        if (++rounds % ROUND == 0) {
+        if (rounds % ROUND == 0) {
             unlock(s, SHMC_POOL);
             lock(s, SHMC_POOL);
         }
     }
-    if (d->generation == generation && HINT(d->state) == HELD && HINT(d->owner) == owner) {
-        SET(s, SHMC_POOL, d->generation, generation + 1);
-        SET(s, SHMC_POOL, d->owner, 0);
-        KEEP(s, SHMC_POOL, d->outbox, 0);
-        SET(s, SHMC_POOL, d->next, p->descriptor_free);
-        SET(s, SHMC_POOL, p->descriptor_free, index);
-        SET(s, SHMC_POOL, d->state, FREE);
-        SET(s, SHMC_POOL, p->used_bytes, p->used_bytes - sizeof *d);
-    }
+}
+
+static void release_locked(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {
+    struct descriptor *d = descriptor_at(s, index);
+    shrink(s, d, generation, owner);
+    if (d->generation != generation || !in_hands_of(d, HELD, owner))
+        return;
+    int64_t bytes = sizeof *d;
+    struct block *b = block_at(s, d->payload);
+    if (d->payload && b->references > 1)
+        SET(s, SHMC_POOL, b->references, b->references - 1);
+    else if (d->payload)
+        bytes += pool_unblock(s, d->payload);
+    pool_count(s, -bytes);
+    SET(s, SHMC_POOL, d->generation, generation + 1);
+    PUT(d->next, s->pool->descriptor_free);
+    SET(s, SHMC_POOL, s->pool->descriptor_free, index);
+    SET(s, SHMC_POOL, d->state, FREE);
 }
 
 static void release(struct shmc *s, uint32_t index, uint32_t generation, uint32_t owner) {

@@ -55,8 +55,6 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
     SET(s, domain, d->number, s->domains[domain].number);
     PUT(d->queued_ns, now); /* private until its state says QUEUED */
     PUT(d->deadline_ns, exempt || c->flags & LASTING ? 0 : now + s->expiry_ns);
-    SET(s, domain, d->state, QUEUED);
-    KEEP(s, domain, d->owner, 0);
     KEEP(s, domain, d->outbox, 0);
     SET(s, domain, c->count, c->count + 1);
     SET(s, domain, c->sent, c->sent + 1);
@@ -67,11 +65,13 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
         if (d->deadline_ns)
             age_push(s, domain, index);
         lane_append(s, lane, index);
+        SET(s, domain, d->state, QUEUED);
         if (lane_at(s, lane)->state == LANE_IDLE)
             lane_schedule(s, lane, kicks);
     } else {
         KEEP(s, domain, d->lane, 0);
         run_push(s, domain, d->channel, index, TAIL);
+        SET(s, domain, d->state, QUEUED);
         wake_one(s, domain, d->channel, kicks);
     }
     return SHMC_OK;
@@ -102,10 +102,9 @@ void queue_unlink(struct shmc *s, uint32_t index, struct kicks *kicks) {
     KEEP(s, domain, d->lane, 0);
     KEEP(s, domain, d->virtual_, 0);
     KEEP(s, domain, d->not_before_ns, 0);
-    KEEP(s, domain, d->deadline_ns, 0);
     SET(s, domain, d->number, 0);
+    PUT(d->owner, s->slot_reference);
     SET(s, domain, d->state, HELD);
-    SET(s, domain, d->owner, s->slot_reference);
 }
 
 /* The oldest message, if it has expired: of the keyed by the age list, of the others by the run list. */
@@ -169,11 +168,8 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
     run_remove(s, domain, channel, entry);
     if (c->run_head && !(c->run_head & LANE_BIT))
         pool_foresee(s, c->run_head);
-    if (d->deadline_ns) {
-        if (lane)
-            age_remove(s, domain, index);
-        SET(s, domain, d->deadline_ns, 0);
-    }
+    if (lane && d->deadline_ns)
+        age_remove(s, domain, index);
     SET(s, domain, c->count, c->count - 1);
     if (lane) {
         lane_unlink(s, lane, index);
@@ -194,8 +190,8 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
             SET(s, domain, d->virtual_, 0);
         }
     }
+    PUT(d->owner, s->slot_reference);
     SET(s, domain, d->state, state);
-    SET(s, domain, d->owner, s->slot_reference);
     return index;
 }
 
@@ -223,8 +219,8 @@ void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks) {
         SET(s, domain, d->virtual_, 0);
     }
     SET(s, domain, d->number, 0);
+    KEEP(s, domain, d->owner, s->slot_reference);
     SET(s, domain, d->state, HELD);
-    SET(s, domain, d->owner, s->slot_reference);
 }
 
 /* A lease goes back into its channel: to the head of its lane; unkeyed to the tail, or by its number. It no
@@ -237,19 +233,21 @@ void queue_requeue(struct shmc *s, uint32_t index, uint64_t delay_ns, struct kic
     SET(s, domain, d->not_before_ns, delay_ns && domain == SHMC_WORK ? now_ns() + delay_ns : 0);
     SET(s, domain, d->policy, SHMC_POLICY_NOT_BEGUN);
     SET(s, domain, d->attempts, d->attempts + 1);
-    SET(s, domain, d->state, QUEUED);
-    SET(s, domain, d->owner, 0);
-    SET(s, domain, d->outbox, 0);
+    PUT(d->deadline_ns, 0); /* that of a lease says nothing */
+    KEEP(s, domain, d->outbox, 0);
     SET(s, domain, c->count, c->count + 1);
     SET(s, domain, c->redelivered, c->redelivered + 1);
     if (d->lane) {
         uint32_t lane = d->lane;
         lane_prepend(s, lane, index);
+        SET(s, domain, d->state, QUEUED);
         lane_finish(s, lane, kicks);
-    } else if (d->not_before_ns)
+    } else if (d->not_before_ns) {
         delay_push(s, domain, index, d->not_before_ns);
-    else {
+        SET(s, domain, d->state, QUEUED);
+    } else {
         run_push(s, domain, d->channel, index, where);
+        SET(s, domain, d->state, QUEUED);
         wake_one(s, domain, d->channel, kicks);
     }
 }

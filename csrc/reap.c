@@ -97,7 +97,7 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
     struct kicks kicks = {0};
     int freed = 0, moving = 0;
     lock(s, domain);
-    if (HINT(d->state) == LEASED && HINT(d->owner) == owner && HINT(d->domain) == domain) {
+    if (in_hands_of(d, LEASED, owner) && HINT(d->domain) == domain) {
         uint32_t policy = d->policy, channel = d->channel;
         SET(s, domain, d->deaths, d->deaths + 1);
         int again = (policy == SHMC_POLICY_REDELIVER || policy == SHMC_POLICY_NOT_BEGUN) &&
@@ -145,14 +145,13 @@ static void settle_held(struct shmc *s, uint32_t index, uint32_t owner) {
     struct descriptor *d = descriptor_at(s, index);
     uint32_t generation = HINT(d->generation), domain = HINT(d->domain);
     lock(s, SHMC_POOL);
-    int ours = HINT(d->state) == HELD && HINT(d->owner) == owner &&
-               !(d->outbox && outbox_is_committed(s, d->outbox));
+    int ours = in_hands_of(d, HELD, owner) && !(d->outbox && outbox_is_committed(s, d->outbox));
     unlock(s, SHMC_POOL);
     if (!ours)
         return;
     if (HINT(d->number) && domain >= SHMC_WORK && domain <= SHMC_REPLY) {
         lock(s, domain);
-        if (HINT(d->state) == HELD && HINT(d->owner) == owner && d->generation == generation && d->number) {
+        if (in_hands_of(d, HELD, owner) && d->generation == generation && d->number) {
             struct channel *c = channel_at(s, d->channel);
             SET(s, domain, d->number, 0);
             SET(s, domain, c->delivered, c->delivered - 1);
@@ -214,14 +213,11 @@ void reap_slot(struct shmc *s, uint32_t index, uint32_t owner) {
     settle_outboxes(s, owner);
     for (uint32_t i = 1; i < HINT(s->pool->descriptor_top) && i < s->sizes.descriptors; i++) {
         struct descriptor *d = descriptor_at(s, i);
-        uint32_t state = HINT(d->state);
-        if (state == MOVING)
+        if (HINT(d->state) == MOVING)
             complete_moving(s, i);
-        else if (HINT(d->owner) != owner)
-            continue;
-        else if (state == LEASED)
+        else if (in_hands_of(d, LEASED, owner))
             settle_lease(s, i, owner);
-        else if (state == HELD)
+        else if (in_hands_of(d, HELD, owner))
             settle_held(s, i, owner);
         if (HINT(s->header->poisoned))
             return;

@@ -335,36 +335,42 @@ static void describe(struct shmc *s, shmc_interest *i, uint32_t index, uint32_t 
         poison(s);
 }
 
-int shmc_receive(shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_t limit, void *buffer,
-                 uint64_t capacity, shmc_message *out, uint32_t *count) {
-    REQUIRE(s);
+/* Take up to `limit` messages and copy them into `buffer`, one after the other. What does not fit has the offset
+ * UINT64_MAX and stays in hand; the others do so if they are leased. */
+static int take_out(struct shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_t state, uint32_t limit,
+                    void *buffer, uint64_t capacity, shmc_message *out, uint32_t *count) {
     *count = 0;
     struct basket b;
     b.count = b.expired_count = 0;
-    int r = obtain(s, i, timeout_ns, HELD, limit > 64 ? 64 : limit, &b);
+    int r = obtain(s, i, timeout_ns, state, limit > 64 ? 64 : limit, &b);
     if (r != SHMC_OK)
         return RESULT(s, r);
     uint64_t at = 0;
     for (uint32_t k = 0; k < b.count; k++) {
         struct descriptor *d = descriptor_at(s, b.taken[k]);
-        describe(s, i, b.taken[k], b.channels[k], at, &out[k]);
+        int fits = d->length <= capacity - at;
+        describe(s, i, b.taken[k], b.channels[k], fits ? at : UINT64_MAX, &out[k]);
         if (HINT(s->header->poisoned))
             return SHMC_E_CORRUPT;
         *count = k + 1;
-        if (d->length > capacity - at) {
-            r = SHMC_BIG; /* this one and what follows are read one by one */
-            continue;
-        }
-        if (r == SHMC_BIG) {
-            out[k].offset = UINT64_MAX;
+        if (!fits) {
+            r = SHMC_BIG;
             continue;
         }
         pool_read(s, d, 0, (char *)buffer + at, d->length);
         at += d->length;
-        stash(s, i, b.taken[k]);
-        out[k].reference = 0;
+        if (state == HELD) {
+            stash(s, i, b.taken[k]);
+            out[k].reference = 0;
+        }
     }
     return RESULT(s, r);
+}
+
+int shmc_receive(shmc *s, shmc_interest *i, uint64_t timeout_ns, uint32_t limit, void *buffer,
+                 uint64_t capacity, shmc_message *out, uint32_t *count) {
+    REQUIRE(s);
+    return take_out(s, i, timeout_ns, HELD, limit, buffer, capacity, out, count);
 }
 
 int64_t shmc_take(shmc *s, shmc_interest *i, uint64_t timeout_ns) {
@@ -388,46 +394,14 @@ int shmc_interest_last(shmc_interest *i, shmc_message *out) {
 int shmc_lease(shmc *s, shmc_interest *i, uint64_t timeout_ns, void *buffer, uint64_t capacity,
                shmc_message *out) {
     REQUIRE(s);
-    struct basket b;
-    b.count = b.expired_count = 0;
-    int r = obtain(s, i, timeout_ns, LEASED, 1, &b);
-    if (r != SHMC_OK)
-        return RESULT(s, r);
-    describe(s, i, b.taken[0], b.channels[0], 0, out);
-    if (HINT(s->header->poisoned))
-        return SHMC_E_CORRUPT;
-    struct descriptor *d = descriptor_at(s, b.taken[0]);
-    if (d->length > capacity)
-        return SHMC_BIG;
-    pool_read(s, d, 0, buffer, d->length);
-    return RESULT(s, SHMC_OK);
+    uint32_t count;
+    return take_out(s, i, timeout_ns, LEASED, 1, buffer, capacity, out, &count);
 }
 
 int shmc_lease_all(shmc *s, shmc_interest *i, uint32_t limit, void *buffer, uint64_t capacity,
                    shmc_message *out, uint32_t *count) {
     REQUIRE(s);
-    *count = 0;
-    struct basket b;
-    b.count = b.expired_count = 0;
-    int r = obtain(s, i, 0, LEASED, limit > 64 ? 64 : limit, &b);
-    if (r != SHMC_OK)
-        return RESULT(s, r);
-    uint64_t at = 0;
-    for (uint32_t k = 0; k < b.count; k++) {
-        struct descriptor *d = descriptor_at(s, b.taken[k]);
-        describe(s, i, b.taken[k], b.channels[k], at, &out[k]);
-        if (HINT(s->header->poisoned))
-            return SHMC_E_CORRUPT;
-        *count = k + 1;
-        if (d->length > capacity - at) {
-            out[k].offset = UINT64_MAX;
-            r = SHMC_BIG;
-            continue;
-        }
-        pool_read(s, d, 0, (char *)buffer + at, d->length);
-        at += d->length;
-    }
-    return RESULT(s, r);
+    return take_out(s, i, 0, LEASED, limit, buffer, capacity, out, count);
 }
 
 /* --- listening --- */

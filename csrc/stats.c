@@ -151,11 +151,10 @@ int shmc_processes(shmc *s, uint32_t limit, shmc_process *out, uint32_t *count) 
         p->pid = HINT(slot->pid);
         p->alive = slot_is_live(s, i);
         uint32_t owner = i | p->generation << 8;
-        for (uint32_t k = 1; k < HINT(s->pool->descriptor_top) && k < s->sizes.descriptors; k++)
-            if (HINT(descriptor_at(s, k)->owner) == owner) {
-                p->leased += HINT(descriptor_at(s, k)->state) == LEASED;
-                p->held += HINT(descriptor_at(s, k)->state) == HELD;
-            }
+        for (uint32_t k = 1; k < HINT(s->pool->descriptor_top) && k < s->sizes.descriptors; k++) {
+            p->leased += (uint32_t)in_hands_of(descriptor_at(s, k), LEASED, owner);
+            p->held += (uint32_t)in_hands_of(descriptor_at(s, k), HELD, owner);
+        }
         for (uint32_t k = 1; k < HINT(s->pool->outbox_top) && k < OUTBOXES; k++)
             p->outboxes += HINT(outbox_at(s, k)->owner) == owner;
     }

@@ -39,10 +39,10 @@ MUTATIONS = {
         stride=3,
     ),
     "what a dead process held is not freed": Mutation(
-        "reap.c", "        else if (state == HELD)\n", "        else if (state == HELD && !s)\n"
+        "reap.c", "        else if (in_hands_of(d, HELD, owner))\n", "        else if (!s)\n"
     ),
     "what a dead process leased is forgotten": Mutation(
-        "reap.c", "        else if (state == LEASED)\n", "        else if (state == LEASED && !s)\n"
+        "reap.c", "        else if (in_hands_of(d, LEASED, owner))\n", "        else if (!s)\n"
     ),
     "a committed outbox is not rolled forward": Mutation("reap.c", "    settle_outboxes(s, owner);\n    for", "    for"),
     "an open outbox is not dropped": Mutation("reap.c", "    drop_open_outboxes(s, owner);\n", ""),

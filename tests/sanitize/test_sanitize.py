@@ -27,7 +27,7 @@ MUTATIONS = {
     "nothing is locked": ("lock.c", "r = pthread_mutex_trylock(&d->mutex);", "r = 0;"),
     "a word is stored as if nobody read it": (
         "internal.h",
-        "__atomic_store_n(&(field), _value, __ATOMIC_RELAXED);",
+        "__atomic_store_n(&(field), _value, __ATOMIC_RELEASE);",
         "(field) = _value;",
     ),
     "statistics are read beside the lock": (
