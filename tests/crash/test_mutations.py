@@ -38,6 +38,12 @@ MUTATIONS = {
         "        _domain->log[_n].where = ",
         stride=3,
     ),
+    "a link that says something is changed without the log": Mutation(
+        "channel.c", "    return !(entry & LANE_BIT) && descriptor_at(s, entry)->state != QUEUED;\n", "    return s && entry;\n"
+    ),
+    "a lease's owner is changed without the log": Mutation(
+        "queue.c", "    KEEP(s, domain, d->owner, s->slot_reference);\n", "    PUT(d->owner, 0);\n", stride=3
+    ),
     "what a dead process held is not freed": Mutation(
         "reap.c", "        else if (in_hands_of(d, HELD, owner))\n", "        else if (!s)\n"
     ),
