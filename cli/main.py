@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from shmchan.cli.settings import installed_version, project_settings
+from shmchan.cli.settings import project_settings
 from shmchan.exceptions import ShmchanError
+from shmchan.version import installed_version
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130

@@ -22,10 +22,10 @@ from shmchan.cli.settings import (
     consumer_options,
     each_folder,
     format_size,
-    installed_version,
     option,
 )
 from shmchan.exceptions import ConfigError
+from shmchan.version import installed_version
 
 AT_A_BREAKPOINT = 3600.0
 """Seconds that a client of a run that is debugged waits, where no option says otherwise."""

@@ -182,13 +182,3 @@ def check_project_settings(context: click.Context) -> None:
             raise ConfigError(
                 f"[tool.shmchan] in pyproject.toml has {key!r}, which is no option of `{context.command_path}`; remove it"
             )
-
-
-def installed_version() -> str:
-    """The version of the installed package; a bare checkout has none."""
-    from importlib.metadata import PackageNotFoundError, version  # which takes long to import
-
-    try:
-        return version("shmchan")
-    except PackageNotFoundError:
-        return "(from source)"

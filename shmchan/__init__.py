@@ -2,6 +2,8 @@
 shmchan: a multi-process realtime web runtime for one host, in the model of Channels 1.0.
 """
 
+from typing import TYPE_CHECKING
+
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers, get_channel_layer
 from shmchan.channel import Channel, Group
 from shmchan.message import Message
@@ -24,3 +26,16 @@ __all__ = [
     "route",
     "route_class",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """``__version__``, when it is asked for: no process waits at its start for what reads it."""
+        if name == "__version__":
+            from shmchan.version import installed_version
+
+            globals()[name] = installed_version()
+            return globals()[name]
+        raise AttributeError(f"module 'shmchan' has no attribute {name!r}")
