@@ -44,7 +44,7 @@ def parse_message(text: str) -> dict[str, Any]:
         text = sys.stdin.read()
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f'the message is no JSON: {error}; write it like \'{{"text": "hello"}}\'') from error
     if not isinstance(content, dict):
         raise ConfigError(f'a message is a JSON object, like \'{{"text": "hello"}}\', not {text[:100]}')

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shmchan.channel import Group
+from shmchan.jsontext import decode_json
 from shmchan.layers.memories import Missed
 
 __all__ = ["resume"]
@@ -52,8 +53,8 @@ def _question(text: Any) -> dict[str, Any] | None:
     if not isinstance(text, str) or f'"{KEY}"' not in text:
         return None
     try:
-        frame = json.loads(text)
-    except (ValueError, RecursionError):
+        frame = decode_json(text)
+    except ValueError:
         return None
     words = frame.get(KEY) if isinstance(frame, dict) else None
     wanted = words.get("resume") if isinstance(words, dict) else None

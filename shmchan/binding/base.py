@@ -15,7 +15,7 @@ from shmchan.auth import channel_session_user, get_user
 from shmchan.binding import backends
 from shmchan.binding.refusal import Refused
 from shmchan.exceptions import ControlFlow
-from shmchan.generic.base import Handler
+from shmchan.generic.base import Handler, refuse_async, refuse_coroutine
 from shmchan.message import Message
 from shmchan.sessions.connection import channel_session
 
@@ -23,6 +23,13 @@ CREATE, UPDATE, DELETE = "create", "update", "delete"
 """The actions, as clients name them."""
 
 ALL = "__all__"
+
+PLAIN = (
+    *("group_names", "serialize", "serialize_data", "encode", "pack", "messages", "consumer", "get_handler", "trigger_inbound"),
+    *("deserialize", "has_permission", "run_action", "writable_names", "create", "update", "delete", "refuse"),
+)
+"""Methods that are plain functions; what an `async def` one returns would be taken for a yes."""
+
 Payload = dict[str, Any]
 log = logging.getLogger("shmchan.worker")
 
@@ -44,6 +51,7 @@ class Binding:
 
     Raises:
         ValueError: when the class is made: it has a model, and neither fields nor exclude.
+        TypeError: when the class is made: one of its methods is ``async def``.
     """
 
     model: ClassVar[Any] = None
@@ -60,6 +68,7 @@ class Binding:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        refuse_async(cls, PLAIN)
         if cls.model is None:
             return
         if cls.fields is None and cls.exclude is None:
@@ -217,7 +226,9 @@ class Binding:
         if action == CREATE and pk is not None:
             raise Refused("a new row has no key yet; leave pk out")
         key = None if action == CREATE else backend.key(model, pk)
-        if not self.has_permission(self.user, action, key):
+        allowed = self.has_permission(self.user, action, key)
+        refuse_coroutine(allowed, type(self))
+        if not allowed:
             raise Refused(f"you may not {action} this")
         if action == DELETE:
             self.delete(key)

@@ -12,8 +12,8 @@ from shmchan.binding.base import Binding, Payload
 from shmchan.binding.refusal import Refused
 from shmchan.binding.values import jsonable
 from shmchan.generic.base import Handler
-from shmchan.generic.consumers import decode_json, encode_json
 from shmchan.generic.websockets import WebsocketMultiplexer
+from shmchan.jsontext import decode_json, encode_json
 from shmchan.message import Message
 from shmchan.sessions.ordering import enforce_ordering
 
@@ -100,7 +100,7 @@ class WebsocketBinding(Binding):
     def deserialize(self, message: Message) -> tuple[object, object, object]:
         try:
             asked = decode_json(message["text"])
-        except (KeyError, ValueError, RecursionError):
+        except (KeyError, ValueError):
             raise Refused("a change is a JSON object in a text frame") from None
         if not isinstance(asked, dict):
             raise Refused("a change is a JSON object")

@@ -1,12 +1,12 @@
 """
 `BaseConsumer`: a class whose methods are the consumers of several channels.
 
-Owns the way from a message's channel to a method, and the decorators that flags ask for. An instance lives for one message, so
-what is to be remembered goes into a session. Workers and test clients run it.
+Owns the way from a message's channel to a method, the decorators that flags ask for, and that methods are plain functions. An
+instance lives for one message, so what is to be remembered goes into a session. Workers and test clients run it.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from shmchan.auth import channel_session_user
@@ -31,11 +31,20 @@ class BaseConsumer:
         channel_session: whether they have ``message.channel_session``.
         channel_session_user: whether they have that and ``message.user``.
         message, kwargs: as given.
+
+    Raises:
+        TypeError: when a subclass is made: one of the methods that are called for messages is ``async def``.
     """
 
     method_mapping: ClassVar[dict[str, str]] = {}
     channel_session: bool = False
     channel_session_user: bool = False
+    _plain: ClassVar[tuple[str, ...]] = ("dispatch", "get_handler")
+    """Methods that are called besides those of method_mapping."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        refuse_async(cls, [*cls._plain, *cls.method_mapping.values()])
 
     def __init__(self, message: Message, **kwargs: Any) -> None:
         self.message = message
@@ -90,9 +99,29 @@ class BaseConsumer:
         return channel_session(handler) if self.channel_session else handler
 
 
+def refuse_async(cls: type, names: Iterable[str]) -> None:
+    """
+    Say so when a class is made of which one of these methods is `async def`.
+
+    Raises:
+        TypeError: the first of them, by name.
+    """
+    for name in names:
+        if is_async(getattr(cls, name, None)):
+            raise TypeError(
+                f"{cls.__module__}.{cls.__qualname__}.{name} is `async def`, but methods of class-based consumers are plain "
+                f"functions; write `def {name}`, or route a function that is `async def` instead of the class"
+            )
+
+
+def is_async(function: object) -> bool:
+    """Whether a function is `async def`, with a `yield` in it or without."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
 def refuse_coroutine(result: object, consumer: object) -> None:
     """
-    Say so where a method or a consumer is `async def`, instead of never running it.
+    Say so where a method or a consumer turns out to be `async def`, below its decorators, instead of never running it.
 
     Raises:
         TypeError: the result is a coroutine.

@@ -5,7 +5,6 @@ Owns what they do for every connection: groups, accepting, decoding. Application
 :mod:`shmchan.generic.websockets`. Workers and test clients run it.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from shmchan.auth import channel_and_http_session_user_from_http, channel_sessio
 from shmchan.channel import Channel, Group
 from shmchan.exceptions import SendNotAvailableOnDemultiplexer
 from shmchan.generic.base import BaseConsumer, Handler, refuse_coroutine
+from shmchan.jsontext import decode_json, encode_json
 from shmchan.message import Message
 from shmchan.sessions.ordering import enforce_ordering
 
@@ -42,6 +42,7 @@ class WebsocketConsumer(BaseConsumer):
     http_user: bool = False
     http_user_and_session: bool = False
     strict_ordering: bool = False
+    _plain = (*BaseConsumer._plain, "connection_groups", "connect", "receive", "disconnect")
 
     def __init__(self, message: Message, **kwargs: Any) -> None:
         self.path: str | None = message.get("path")
@@ -141,22 +142,31 @@ class JsonWebsocketConsumer(WebsocketConsumer):
     A WebSocket that carries JSON both ways. A frame that is none, or binary, is logged and closes the connection with 1003.
     """
 
+    _plain = (*WebsocketConsumer._plain, "decode_json", "encode_json", "refuse_frame")
+
     def raw_receive(self, message: Message, **kwargs: Any) -> None:
         """Decode the frame for `receive`."""
         text = message.get("text")
+        if not isinstance(text, str):
+            self.refuse_frame("a binary frame", "frames are JSON in text, none are binary")
+            return
         try:
-            if not isinstance(text, str):
-                raise ValueError("a binary frame")
             content = self.decode_json(text)
-        except (ValueError, RecursionError) as error:
-            self.refuse_frame(str(error))
+        except (ValueError, RecursionError) as error:  # the latter comes from a decode_json of the application's own
+            self.refuse_frame(f"a frame that is no JSON: {error}", "a frame is no JSON")
             return
         refuse_coroutine(self.receive(content, **kwargs), type(self))
 
-    def refuse_frame(self, reason: str) -> None:
-        """A frame is not what it must be: say so in the log, and close with 1003."""
+    def refuse_frame(self, reason: str, told: str) -> None:
+        """
+        A frame is not what it must be: say so in the log, and close with 1003.
+
+        Args:
+            reason: for the log.
+            told: for the client, in at most 123 bytes (RFC 6455, 5.5).
+        """
         log.warning("%s at %r: the client is disconnected for %s", type(self).__qualname__, self.path, reason)
-        self._reply_channel.send({"close": UNSUPPORTED_DATA})
+        self._reply_channel.send({"close": UNSUPPORTED_DATA, "reason": told})
 
     def receive(self, *args: Any, **kwargs: Any) -> Any:
         """The client sent this: ``receive(self, content, **kwargs)`` is how to write it."""
@@ -179,20 +189,6 @@ class JsonWebsocketConsumer(WebsocketConsumer):
     def encode_json(cls, content: Any) -> str:
         """A text frame that says this. Raises TypeError or ValueError for what JSON cannot say."""
         return encode_json(content)
-
-
-def decode_json(text: str) -> Any:
-    """The value of a JSON text; NaN and Infinity, which Python takes for numbers, are none there."""
-    return json.loads(text, parse_constant=_no_number)
-
-
-def encode_json(content: Any) -> str:
-    """The JSON text of a value."""
-    return json.dumps(content, allow_nan=False)
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _frame(text: str | None, data: bytes | None, close: bool | int) -> dict[str, Any]:

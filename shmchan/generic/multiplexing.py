@@ -13,8 +13,9 @@ from typing import Any, ClassVar, NoReturn
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.channel import Channel, Group
 from shmchan.exceptions import ChannelSocketException, ConsumeLater, DenyConnection, SendNotAvailableOnDemultiplexer
-from shmchan.generic.base import refuse_coroutine
-from shmchan.generic.consumers import JsonWebsocketConsumer, encode_json
+from shmchan.generic.base import is_async, refuse_coroutine
+from shmchan.generic.consumers import JsonWebsocketConsumer
+from shmchan.jsontext import encode_json
 from shmchan.layers import wire
 from shmchan.layers.base import BaseChannelLayer, Item
 from shmchan.layers.memories import Kept
@@ -82,10 +83,22 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
     Attributes:
         consumers: classes or callables by stream.
         multiplexer_class: of the ``multiplexer`` they get.
+
+    Raises:
+        TypeError: when a subclass is made: one of its methods, or of the consumers, is ``async def``.
     """
 
     consumers: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     multiplexer_class: type[WebsocketMultiplexer] = WebsocketMultiplexer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for stream, consumer in cls.consumers.items():
+            if is_async(consumer):
+                raise TypeError(
+                    f"the consumer of stream {stream!r} of {cls.__module__}.{cls.__qualname__} is `async def`, but the consumers "
+                    f"of a demultiplexer are plain functions and classes; write `def`"
+                )
 
     def connect(self, message: Message, **kwargs: Any) -> None:
         """Ask every consumer, and send one verdict."""
@@ -107,15 +120,22 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
     def receive(self, content: Any, **kwargs: Any) -> None:
         """Give a frame to the consumer of its stream."""
         if not isinstance(content, dict) or not isinstance(content.get("stream"), str) or "payload" not in content:
-            self.refuse_frame('a frame that is not {"stream": str, "payload": dict}')
+            told = 'a frame is an object with a "stream" and a "payload"'
+            self.refuse_frame('a frame that is not {"stream": str, "payload": dict}', told)
         elif not isinstance(content["payload"], dict):
-            self.refuse_frame(f"a payload that is no object, on stream {content['stream']!r:.100}")
+            self.refuse_frame(f"a payload that is no object, on stream {content['stream']!r:.100}", "a payload is an object")
         elif content["stream"] not in self.consumers:
-            self.refuse_frame(f"the unknown stream {content['stream']!r:.100}")
+            self.refuse_frame(f"the unknown stream {content['stream']!r:.100}", "there is no stream of this name")
         else:
-            stream = content["stream"]
-            text = self.encode_json(content["payload"])
-            self._call(stream, _copy(self.message, {**self.message.content, "text": text}), kwargs)
+            self._pass_on_payload(content["stream"], content["payload"], kwargs)
+
+    def _pass_on_payload(self, stream: str, payload: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        try:
+            text = self.encode_json(payload)
+        except (ValueError, RecursionError) as error:  # it is nested just as deep as could be read
+            self.refuse_frame(f"a payload that JSON cannot say again, on stream {stream!r:.100}: {error}", "a frame is no JSON")
+            return
+        self._call(stream, _copy(self.message, {**self.message.content, "text": text}), kwargs)
 
     def disconnect(self, message: Message, **kwargs: Any) -> None:
         """Tell every consumer; the first exception goes on when all were told."""

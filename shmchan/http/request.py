@@ -1,8 +1,8 @@
 """
 `Request`: an ``http.request`` as an object.
 
-Owns no parsing: headers, cookies, forms and files are read by Werkzeug, from the environ that the message becomes. Workers run
-it.
+Owns no parsing: headers, cookies, forms and files are read by Werkzeug, from the environ that the message becomes, and JSON as
+everywhere in shmchan. Workers run it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,14 @@ import werkzeug.wrappers
 
 from shmchan.http.body import BODY_TIMEOUT, open_body
 from shmchan.http.environ import make_environ
+from shmchan.jsontext import decode_json
 from shmchan.message import Message
+
+
+class _Json:
+    """What Werkzeug decodes JSON by: whatever is none is a ValueError, which it answers by 400."""
+
+    loads = staticmethod(decode_json)
 
 
 class Request(werkzeug.wrappers.Request):
@@ -35,6 +42,8 @@ class Request(werkzeug.wrappers.Request):
         RequestTimeout: whenever the body is read: the client was silent for too long. If a consumer lets it pass the client
             gets 408.
     """
+
+    json_module = _Json  # type: ignore[assignment]
 
     def __init__(self, message: Message | Mapping[str, Any], body_timeout: float = BODY_TIMEOUT) -> None:
         if not isinstance(message, Message):

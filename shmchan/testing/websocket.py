@@ -174,5 +174,5 @@ HttpClient = WSClient
 def _loads(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the answer {text!r:.200} is no JSON; read it with receive(json=False)") from error

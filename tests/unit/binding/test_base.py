@@ -158,3 +158,14 @@ def test_what_json_cannot_say_is_none_or_an_error_that_names_the_field() -> None
 def test_what_is_no_value_of_a_type_is_refused(value: Any, kind: type) -> None:
     with pytest.raises(BadValue):
         from_json(value, kind)
+
+
+def test_an_async_permission_is_no_permission() -> None:
+    async def yes(self: Any, user: Any, action: str, pk: Any) -> bool:
+        return True
+
+    with pytest.raises(TypeError, match=r"Made\.has_permission is `async def`"):
+        make(fields=["text"], has_permission=yes)
+    hidden = make(fields=["text"], has_permission=lambda *given: yes(*given))
+    with pytest.raises(TypeError, match="async def"):
+        hidden().run_action("create", None, {"text": "x"})

@@ -84,13 +84,35 @@ def test_a_response_that_a_method_returns_is_sent() -> None:
         Consumer(Message({}, "http.request", InMemoryChannelLayer()))
 
 
-def test_a_channel_without_a_method_and_an_async_method_are_said() -> None:
+def test_a_channel_without_a_method_is_said() -> None:
     with pytest.raises(ValueError, match=r"nothing for websocket\.connect"):
         Consumer(message("websocket.connect"))
 
-    class Asynchronous(Consumer):
-        async def hear(self, message: Message, **kwargs: Any) -> None:  # type: ignore[override]
+
+@pytest.mark.parametrize("name", ["hear", "dispatch", "get_handler"])
+def test_an_async_method_is_refused_when_its_class_is_made(name: str) -> None:
+    async def asynchronous(self: Consumer, message: Message, **kwargs: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=rf"test_base\.Made\.{name} is `async def`.*write `def {name}`, or route a function"):
+        type("Made", (Consumer,), {name: asynchronous, "__module__": __name__})
+    with pytest.raises(TypeError, match=rf"Consumer\.{name} is `async def`"):
+        Consumer.as_route(attrs={name: asynchronous})
+
+
+def test_an_async_method_that_nobody_calls_for_a_message_is_nobodys_business() -> None:
+    class Made(Consumer):
+        async def helper(self) -> None:
             raise AssertionError
 
+    Made(message("websocket.receive"))
+    assert len(calls) == 1
+
+
+def test_an_async_method_below_a_decorator_is_refused_when_it_is_called() -> None:
+    async def asynchronous(self: Consumer, message: Message, **kwargs: Any) -> None:
+        raise AssertionError
+
+    hidden = type("Hidden", (Consumer,), {"hear": lambda *args, **kwargs: asynchronous(*args, **kwargs)})
     with pytest.raises(TypeError, match="async def"):
-        Asynchronous(message("websocket.receive"))
+        hidden(message("websocket.receive"))

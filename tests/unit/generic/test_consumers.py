@@ -1,6 +1,7 @@
 """WebSockets as classes: accepting, groups, frames, JSON, flags."""
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -111,8 +112,10 @@ def test_json_goes_both_ways() -> None:
 def test_what_is_no_json_closes_with_1003(frame: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "shmchan.worker")
     with Connection(Json) as client:
-        assert client.send("receive", **frame) == [{"close": 1003}]
-    assert "the client is disconnected for" in caplog.text
+        told = "frames are JSON in text, none are binary" if "bytes" in frame else "a frame is no JSON"
+        assert client.send("receive", **frame) == [{"close": 1003, "reason": told}]
+    assert "the client is disconnected for a " in caplog.text
+    assert "failed" not in caplog.text
 
 
 def test_what_json_cannot_say_is_not_sent() -> None:
@@ -156,10 +159,19 @@ def test_flags_say_what_a_message_has(flag: str) -> None:
     assert ("http_session" in seen[0]) == flag.startswith("http_")
 
 
-def test_async_methods_are_refused_in_words() -> None:
-    class Asynchronous(WebsocketConsumer):
-        async def receive(self, text: str | None = None, bytes: bytes | None = None, **kwargs: Any) -> None:
-            raise AssertionError
+@pytest.mark.parametrize("name", ["raw_connect", "connect", "receive", "disconnect", "connection_groups"])
+def test_async_methods_are_refused_when_the_class_is_made(name: str) -> None:
+    async def asynchronous(self: Echo, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError
 
-    with pytest.raises(TypeError, match="plain functions"):
-        Asynchronous(message(text="x"))
+    with pytest.raises(TypeError, match=rf"Made\.{name} is `async def`"):
+        type("Made", (Echo,), {name: asynchronous})
+
+
+def test_async_methods_of_another_base_are_refused_too() -> None:
+    class Mixin:
+        async def receive(self, **kwargs: Any) -> AsyncIterator[None]:
+            yield  # of which a call makes no coroutine, but nothing runs either
+
+    with pytest.raises(TypeError, match=r"Made\.receive is `async def`"):
+        type("Made", (Mixin, Echo), {})

@@ -125,8 +125,36 @@ def test_a_consumer_that_works_by_itself_works_on_a_stream() -> None:
 def test_a_bad_frame_closes_with_1003(frame: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "shmchan.worker")
     with Connection(demultiplexer(chat=Chat)) as client:
-        assert client.frame(frame) == [{"close": 1003}]
+        [answer] = client.frame(frame)
+    assert answer["close"] == 1003
+    # RFC 6455, 5.5: a control frame has at most 125 bytes, and two of them are the code.
+    assert 10 < len(answer["reason"].encode()) <= 123
     assert "the client is disconnected for" in caplog.text
+
+
+def test_a_payload_that_can_be_read_but_not_be_said_again_closes_with_1003(caplog: pytest.LogCaptureFixture) -> None:
+    deepest = 0
+    with Connection(demultiplexer(chat=Chat)) as client:
+        for depth in (*range(50, 1100, 50), 2000, 5000, 10_000, 200_000):
+            text = '{"stream": "chat", "payload": {"a": %s}}' % ("[" * depth + "]" * depth)
+            [answer] = client.send("receive", text=text)
+            if "text" in answer:
+                deepest = depth
+            else:
+                assert answer == {"close": 1003, "reason": "a frame is no JSON"}
+        assert client.send("receive", text='{"stream": "chat", "payload": {"a": 1e999}}') == [
+            {"close": 1003, "reason": "a frame is no JSON"}
+        ]
+    assert deepest >= 50
+    assert not [record for record in caplog.records if record.exc_info], "none of them is a failure of the consumer's"
+
+
+def test_an_async_consumer_is_refused_when_the_class_is_made() -> None:
+    async def asynchronous(message: Message, **kwargs: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"stream 'later' of .*Demultiplexer is `async def`"):
+        demultiplexer(chat=Chat, later=asynchronous)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Request: a message with everything that a framework's request has."""
 
 import pytest
+from werkzeug.exceptions import BadRequest
 
 from shmchan.exceptions import RequestAborted
 from shmchan.http import Request
@@ -45,6 +46,14 @@ def test_a_form_is_read() -> None:
 def test_json_is_read() -> None:
     headers = [[b"content-type", b"application/json"]]
     assert Request(Exchange(method="POST", body=b'{"a": [1]}', headers=headers).message).json == {"a": [1]}
+
+
+@pytest.mark.parametrize("body", [b"{", b"NaN", b"\xff", b"[" * 200_000 + b"]" * 200_000], ids=["cut", "nan", "bytes", "deep"])
+def test_what_is_no_json_is_a_bad_request(body: bytes) -> None:
+    request = Request(Exchange(method="POST", body=body, headers=[[b"content-type", b"application/json"]]).message)
+    with pytest.raises(BadRequest, match="Failed to decode JSON"):
+        _ = request.json
+    assert request.get_json(silent=True) is None
 
 
 def test_files_are_read_from_a_body_that_comes_in_pieces() -> None:
