@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import click
 
+from shmchan.built import check_built
 from shmchan.cli.settings import project_settings
 from shmchan.exceptions import ShmchanError
 from shmchan.version import installed_version
@@ -52,6 +53,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        check_built()
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
