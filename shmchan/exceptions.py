@@ -21,6 +21,7 @@ __all__ = [
     "DenyConnection",
     "HeapBlocked",
     "HeapError",
+    "InstanceKilled",
     "InstanceRunning",
     "LayerClosed",
     "MessageTooLarge",
@@ -102,15 +103,27 @@ class LayerError(ShmchanError):
 class NoInstance(LayerError):
     """There is no segment of this name to attach to."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str | None = None) -> None:
         super().__init__(
             name,
-            f"no shmchan instance named {name!r} is running for this user; start one (shmchan run APP --name {name}), "
+            text
+            or f"no shmchan instance named {name!r} is running for this user; start one (shmchan run APP --name {name}), "
             f"or name another (SHMCHAN_NAME)",
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name,)
+
+
+class InstanceKilled(NoInstance):
+    """There is a segment of this name, but all its processes were killed: it is for the next run, and for the doctor."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            name,
+            f"all processes of the shmchan instance {name!r} were killed; see what they left (shmchan doctor --name {name}), "
+            f"or start it again (shmchan run APP --name {name})",
+        )
 
 
 class InstanceRunning(LayerError):

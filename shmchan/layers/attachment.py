@@ -19,7 +19,16 @@ import msgspec
 from shmchan import names
 from shmchan._core import ffi, lib
 from shmchan._exchange import Exchange, Putter, Taker
-from shmchan.exceptions import ChannelFull, InstanceRunning, LayerClosed, NoInstance, SegmentCorrupt, SegmentVersion, ShmchanError
+from shmchan.exceptions import (
+    ChannelFull,
+    InstanceKilled,
+    InstanceRunning,
+    LayerClosed,
+    NoInstance,
+    SegmentCorrupt,
+    SegmentVersion,
+    ShmchanError,
+)
 from shmchan.layers import instance, wire
 from shmchan.layers.base import BaseChannelLayer
 from shmchan.layers.capacity import DEFAULT_CAPACITY, Capacities
@@ -166,7 +175,8 @@ class Attachment(Exchange, BaseChannelLayer):
             name: by default ``SHMCHAN_NAME`` of the environment, else "default".
 
         Raises:
-            NoInstance: there is none, or nobody of it is alive: what killed processes left is for the next run, and stays.
+            NoInstance: there is none.
+            InstanceKilled: nobody of it is alive: what killed processes left is for the next run, and stays.
         """
         found = names.check_group(name if name is not None else os.environ.get("SHMCHAN_NAME") or "default")
         path = instance.segment_path(instance.base_folder(), found)
@@ -175,7 +185,7 @@ class Attachment(Exchange, BaseChannelLayer):
         if alone:
             layer.keep = True
             layer.close()
-            raise NoInstance(found)
+            raise InstanceKilled(found)
         return layer
 
     @classmethod

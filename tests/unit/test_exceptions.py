@@ -14,6 +14,7 @@ SAMPLES = [
     exceptions.ChannelFull("a"),
     exceptions.MessageTooLarge(10, 5),
     exceptions.NoInstance("x"),
+    exceptions.InstanceKilled("x"),
     exceptions.InstanceRunning("x"),
     exceptions.LayerClosed("x"),
     exceptions.SegmentCorrupt("x", "bad magic"),

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from shmchan.cli.doctor import doctor
-from shmchan.exceptions import NoInstance
+from shmchan.cli.main import main
+from shmchan.exceptions import InstanceKilled
 from shmchan.layers import instance
 from shmchan.layers.base import Policy
 from shmchan.layers.shm import ShmChannelLayer
@@ -95,10 +96,23 @@ def test_repair_settles_what_they_had_and_keeps_what_waits(name: str) -> None:
 
 def test_nobody_attaches_to_what_killed_processes_left_so_that_the_next_run_finds_it(name: str) -> None:
     left_behind(name)
-    with pytest.raises(NoInstance):
+    with pytest.raises(InstanceKilled, match=f"were killed.*shmchan doctor --name {name}"):
         ShmChannelLayer.attach(name)
     with ShmChannelLayer(name) as layer:
         assert layer.receive(["jobs"]) == ("jobs", {"n": 2})
+
+
+@pytest.mark.parametrize("arguments", [("stats",), ("send", "jobs", "{}"), ("group", "all"), ("worker", "shmchan.examples.echo")])
+def test_commands_say_that_an_instance_was_killed_and_what_to_ask(
+    name: str, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    left_behind(name)
+    assert main([*arguments, "--name", name]) == 2
+    said = capsys.readouterr().err
+    assert f"instance '{name}' were killed; see what they left (shmchan doctor --name {name})" in said
+    assert said.count("\n") == 1
+    assert main(["doctor", "--name", name]) == 0
+    assert "this is what killed ones left" in capsys.readouterr().out
 
 
 def test_damage_is_told_with_exit_code_1(name: str) -> None:
