@@ -118,8 +118,12 @@ class WebsocketBinding(Binding):
             "errors": refusal.errors,
             "model": self.model_label(),
         }
+        try:
+            told = self.encode(self.stream, payload)
+        except ValueError:  # what the client sent is nested as deep as could be read, and cannot be said again
+            told = self.encode(self.stream, {**payload, "refused": None, "pk": None, "ref": None})
         assert self.message.reply_channel is not None
-        self.message.reply_channel.send(self.encode(self.stream, payload))
+        self.message.reply_channel.send(told)
 
 
 class WebsocketBindingWithMembers(WebsocketBinding):

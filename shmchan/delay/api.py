@@ -42,7 +42,8 @@ class Scheduled:
 
     Attributes:
         id: what `cancel` takes.
-        channel, content: where it goes, and what; content is None where it is longer than 256 KiB.
+        channel, content: where it goes, and what; content is None where it is longer than 256 KiB, or is
+            no message.
         due: seconds since 1970, by the clock as it is now; of the next try.
         every: seconds or a cron expression, if it repeats.
         tries: how often its channel was full.

@@ -22,8 +22,31 @@ LONGEST_ID = 200
 REQUESTS = ("cancel", "pending", "purge", "stats")
 
 
+EXPECTED: dict[str, tuple[tuple[type, ...], str]] = {
+    "channel": ((str,), "the name of a channel, a str"),
+    "delay": ((int, float), "a number of milliseconds"),
+    "at": ((int, float), "a number of seconds since 1970"),
+    "every": ((int, float, str), "a number of seconds, or a cron expression"),
+    "id": ((str,), "a str"),
+    "request": ((str,), f"one of {', '.join(REQUESTS)}"),
+    "reply_channel": ((str,), "the name of a channel, a str"),
+    "token": ((int,), "an int"),
+    "after": ((int,), "the number of a message, an int"),
+}
+"""What the values of a message on ``asgi.delay`` are, by their keys, in types and in words; ``content`` is looked at alone."""
+
+
 class BadMessage(ValueError):
-    """A message on ``asgi.delay`` that nobody can serve; the text is the reason."""
+    """
+    A message on ``asgi.delay`` that nobody can serve; the text is the reason.
+
+    Attributes:
+        channel: where it was to go, if it says that.
+    """
+
+    def __init__(self, reason: str, channel: str | None = None) -> None:
+        self.channel = channel
+        super().__init__(reason)
 
 
 class Order(msgspec.Struct):
@@ -54,6 +77,7 @@ class Order(msgspec.Struct):
 
 
 _decode = msgspec.msgpack.Decoder(Order).decode
+_decode_any = msgspec.msgpack.Decoder().decode
 
 
 def parse(payload: bytes) -> Order:
@@ -65,15 +89,38 @@ def parse(payload: bytes) -> Order:
     """
     try:
         order = _decode(payload)
-    except msgspec.ValidationError as error:
-        raise BadMessage(str(error)) from None
+    except msgspec.ValidationError:
+        raise _explained(payload) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadMessage(f"it is no message ({error})") from None
+    except RecursionError:
+        raise BadMessage("it is nested too deep") from None
     try:
         check(order)
     except (TypeError, ValueError) as error:
-        raise BadMessage(str(error)) from None
+        raise BadMessage(str(error), order.channel) from None
     return order
+
+
+def _explained(payload: bytes) -> BadMessage:
+    """What is wrong with a message that is no Order."""
+    try:
+        message = _decode_any(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return BadMessage(f"it is no message ({error})")
+    except RecursionError:
+        return BadMessage("it is nested too deep")
+    if not isinstance(message, dict):
+        return BadMessage(f"a message is a dict, this is a {type(message).__name__}")
+    channel = message.get("channel")
+    for key, (types, expected) in EXPECTED.items():
+        value = message.get(key)
+        if value is None and (key not in message or key not in ("token", "after")):
+            continue
+        if isinstance(value, bool) or not isinstance(value, types):
+            found = "None" if value is None else f"{value!r:.100} ({type(value).__name__})"
+            return BadMessage(f"its {key} is {expected}; this is {found}", channel if isinstance(channel, str) else None)
+    return BadMessage("its keys are str")
 
 
 def check(order: Order) -> None:

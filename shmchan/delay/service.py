@@ -20,6 +20,7 @@ from shmchan.delay.heap import STEADY, WALL, Heap, NewRow, Row
 from shmchan.delay.order import BadMessage, Order, parse
 from shmchan.delay.schedule import SECOND, cron_after, local_zone
 from shmchan.exceptions import HeapBlocked
+from shmchan.layers import wire
 from shmchan.layers.base import DEAD_CHANNEL, Message
 from shmchan.layers.delay_port import DelayPort, Incoming, Outcome
 
@@ -154,7 +155,7 @@ class Service:
         hand, epoch = self._hand, self.port.epoch
         stored = self.heap.taken_until(epoch)
         rows: list[NewRow] = []
-        bad: list[tuple[Incoming, str]] = []
+        bad: list[tuple[Incoming, BadMessage]] = []
         replies: list[tuple[str, Message]] = []
         wall, steady = self.clocks.now()
         now_ns = time.monotonic_ns()
@@ -164,7 +165,7 @@ class Service:
                 try:
                     order = parse(one.payload)
                 except BadMessage as error:
-                    bad.append((one, str(error)))
+                    bad.append((one, error))
                     continue
                 if order.request is not None:
                     self._insert(rows)  # what came before it
@@ -185,7 +186,8 @@ class Service:
                 log.warning("no room for an answer on %s", channel)
         for one, reason in bad:
             if one.number > stored:
-                log.error("a message on asgi.delay was dropped: %s", reason)
+                target = "" if reason.channel is None else f" for {reason.channel!r:.120}"
+                log.error("a message%s on asgi.delay was dropped: %s", target, reason)
             self.port.reject(one)
         refused = {id(one) for one, _ in bad}
         self.port.acknowledge([one for one in hand if id(one) not in refused] if bad else hand)
@@ -238,7 +240,7 @@ class Service:
             channel, payload = row.channel, row.content
             is_dead = row.first_due is not None and now - row.first_due >= PATIENCE
             if is_dead:
-                channel, payload = DEAD_CHANNEL, _dead_letter(row)
+                channel, payload = DEAD_CHANNEL, dead_letter(row)
             outcome = Outcome.FULL if channel in full else self.port.put(batch, bit, channel, payload)
             if outcome is Outcome.FULL:
                 full.add(channel)
@@ -277,12 +279,15 @@ def _row(order: Order, wall: int, steady: int) -> NewRow:
 
 def scheduled(row: Row, skew: int) -> Scheduled:
     """What people are told of a message that waits; ``skew``: of STEADY beyond WALL."""
-    content = msgspec.msgpack.decode(row.content) if len(row.content) <= PAGE_BYTES else None
+    content = None
+    if len(row.content) <= PAGE_BYTES:
+        with contextlib.suppress(ValueError):  # nobody has looked into it before; who gets it says what is wrong with it
+            content = wire.decode(row.content)
     due = (row.due if row.clock == WALL else row.due - skew) / SECOND
     return Scheduled(row.id if row.id is not None else f"#{row.n}", row.channel, content, due, row.every, row.tries)
 
 
-def _dead_letter(row: Row) -> bytes:
-    content = msgspec.msgpack.decode(row.content)
-    letter = {"channel": row.channel, "content": content, "cause": "full", "attempts": row.tries}
+def dead_letter(row: Row) -> bytes:
+    """What is sent to `DEAD_CHANNEL` of a message that was given up, encoded; its content as it was."""
+    letter = {"channel": row.channel, "content": msgspec.Raw(row.content), "cause": "full", "attempts": row.tries}
     return msgspec.msgpack.encode(letter)

@@ -120,6 +120,15 @@ def test_a_frame_that_asks_for_nothing_is_refused(layer: ShmChannelLayer, text: 
         assert client.receive()["payload"]["reason"].startswith("a change is a JSON object")
 
 
+def test_a_change_that_is_nested_however_deep_is_refused(layer: ShmChannelLayer) -> None:
+    with apply_routes([route("websocket.receive", CardBinding.consumer)]):
+        client = WSClient()
+        for depth in (10, *range(850, 1000), 200_000):  # Python 3.11 reads up to 900 and something of them
+            for key in ("ref", "pk", "action"):
+                client.send_and_consume("websocket.receive", text='{"%s": %s}' % (key, "[" * depth + "]" * depth))  # noqa: UP031
+                assert '"action": "refused"' in client.receive(json=False)
+
+
 def test_a_binding_is_a_consumer_of_its_own_too(layer: ShmChannelLayer) -> None:
     with apply_routes([route(f"websocket.{kind}", CardBinding.consumer) for kind in ("connect", "receive", "disconnect")]):
         client = WSClient()

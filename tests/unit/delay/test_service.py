@@ -264,7 +264,7 @@ def test_pages_end(delay: Delay, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"content": {}, "delay": 1}, "no channel"),
         ({"channel": "a b", "content": {}, "delay": 1}, "a channel name is"),
-        ({"channel": 5, "content": {}, "delay": 1}, "channel"),
+        ({"channel": 5, "content": {}, "delay": 1}, "its channel is the name of a channel, a str; this is 5 (int)"),
         ({"channel": "a", "delay": 1}, "no content"),
         ({"channel": "a", "content": [1], "delay": 1}, "no dict"),
         ({"channel": "a", "content": "x", "delay": 1}, "no dict"),
@@ -273,8 +273,10 @@ def test_pages_end(delay: Delay, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"channel": "a", "content": {}, "delay": 1e30}, "delay is"),
         ({"channel": "a", "content": {}, "delay": 1 << 62}, "delay is"),
         ({"channel": "a", "content": {}, "delay": float("nan")}, "delay is"),
-        ({"channel": "a", "content": {}, "delay": "soon"}, "delay"),
-        ({"channel": "a", "content": {}, "delay": True}, "delay"),
+        ({"channel": "a", "content": {}, "delay": "soon"}, "its delay is a number of milliseconds; this is 'soon' (str)"),
+        ({"channel": "a", "content": {}, "delay": True}, "its delay is a number of milliseconds; this is True (bool)"),
+        ({"channel": "a", "content": {}, "at": b"1"}, "its at is a number of seconds since 1970; this is b'1' (bytes)"),
+        ({"channel": "a", "content": {}, "every": [1]}, "its every is a number of seconds, or a cron expression; this is [1]"),
         ({"channel": "a", "content": {}, "delay": 1, "at": 1}, "two times"),
         ({"channel": "a", "content": {}, "at": float("inf")}, "at is"),
         ({"channel": "a", "content": {}, "every": 0}, "every is"),
@@ -282,8 +284,10 @@ def test_pages_end(delay: Delay, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"channel": "a", "content": {}, "every": "0 0 31 2,4 *"}, "no cron expression"),
         ({"channel": "a", "content": {}, "every": "0 0 * * *", "delay": 5}, "by itself"),
         ({"channel": "a", "content": {}, "delay": 1, "id": ""}, "an id has"),
-        ({"channel": "a", "content": {}, "delay": 1, "id": 7}, "id"),
+        ({"channel": "a", "content": {}, "delay": 1, "id": 7}, "its id is a str; this is 7"),
         ({"request": "explode"}, "request is one of"),
+        ({"request": 1}, "its request is one of cancel, pending, purge, stats; this is 1"),
+        ({"request": "stats", "token": None}, "its token is an int; this is None"),
         ({"request": "cancel"}, "names an id"),
         ({"request": "pending", "after": -1}, "number of a message"),
         ({"request": "pending", "after": (1 << 63) - 1, "reply_channel": "no such name"}, "a channel name is"),
@@ -297,6 +301,8 @@ def test_a_bad_message_is_logged_once_counted_and_dropped(
     assert delay.came() == [{"n": "next"}]
     [line] = [record.getMessage() for record in caplog.records if record.name == "shmchan.delay"]
     assert reason in line
+    assert isinstance(message.get("channel"), str) == (f"a message for {message.get('channel')!r} on asgi.delay" in line)
+    assert "$" not in line, "the words of the library that decodes it are nobody's here"
     assert delay.heap.statistics()["bad"] == 1
     assert delay.layer.dropped["bad"] == 1
 
