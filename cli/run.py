@@ -84,7 +84,7 @@ def available_cores() -> int:
 @option("--ping-interval", type=SECONDS, default=20.0, help="Seconds between pings, 0 for none.")
 @option("--ping-timeout", type=POSITIVE, default=30.0, help="Seconds that a pong may take.")
 @option("--ws-protocol", multiple=True, help="A subprotocol to agree on where the application names none; may be repeated.")
-@option("--ws-max-size", type=SIZE, default="1MiB", help="Longest WebSocket message.")
+@option("--ws-max-size", type=SIZE, default="1MiB", help="Longest WebSocket message; from 16MiB on of any other, too.")
 @option("--max-body-size", type=SIZE, help="Longest request body.  [default: 1GiB]")
 @option("--root-path", default="", help="Path where a proxy mounts the application.")
 @option(

@@ -74,17 +74,19 @@ class MessageTooLarge(ShmchanError):
     Attributes:
         size: bytes that the message has.
         limit: bytes that a message may have.
+        step: what to do about it.
+        what: whose size it is, where it is not a message that is sent.
     """
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, step: str = "send it in parts", what: str = "the message") -> None:
         self.size = size
         self.limit = limit
-        super().__init__(
-            f"the message has {size} bytes, at most {limit} are allowed; send it in parts, or raise max_message_size"
-        )
+        self.step = step
+        self.what = what
+        super().__init__(f"{what} has {size} bytes, encoded, and at most {limit} are carried; {step}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.size, self.limit)
+        return type(self), (self.size, self.limit, self.step, self.what)
 
 
 class LayerError(ShmchanError):

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from shmchan.layers.shm_port import ShmPort
 
 MEMORY = 256 << 20
-MAX_MESSAGE_SIZE = 16 << 20
 EXPIRY = 60.0
 GROUP_EXPIRY = 86400.0
 BUFFER = 64 << 10
@@ -225,7 +224,7 @@ class Attachment(Exchange, BaseChannelLayer):
     def _created(self, given: dict[str, Any]) -> Any:
         options = ffi.new("shmc_options *")
         options.memory = memory = given.get("memory", MEMORY)
-        options.max_message_size = given.get("max_message_size", min(MAX_MESSAGE_SIZE, memory >> 3))
+        options.max_message_size = given.get("max_message_size", min(wire.LONGEST, memory >> 3))
         options.expiry_ns = int(given.get("expiry", EXPIRY) * SECOND)
         options.group_expiry_ns = int(given.get("group_expiry", GROUP_EXPIRY) * SECOND)
         options.capacity = given.get("capacity", DEFAULT_CAPACITY)
@@ -465,7 +464,7 @@ def _least_memory(options: Any, fixed_message_size: bool) -> int:
     while (needed := lib.shmc_memory_minimum(options)) > least:
         least = -(-needed >> 20) << 20
         if not fixed_message_size:
-            options.max_message_size = min(MAX_MESSAGE_SIZE, least >> 3)
+            options.max_message_size = min(wire.LONGEST, least >> 3)
     return least
 
 

@@ -139,7 +139,8 @@ class Memories(abc.ABC):
             message = {key: value for key, value in message.items() if key != "history"}
         payload = wire.with_place(self.encode(message), names.check_group(group), self.epoch)
         if len(payload) > MAX_KEPT_SIZE:
-            raise MessageTooLarge(len(payload), MAX_KEPT_SIZE)
+            step = f"no option allows more in a history; send it in parts, or to a group without one: Group({group!r})"
+            raise MessageTooLarge(len(payload), MAX_KEPT_SIZE, step)
         return Kept(payload, keep)
 
     def group_since(self, group: str, epoch: str | None, offset: int) -> Missed:

@@ -43,7 +43,6 @@ from shmchan.layers.memory_port import MemoryPort
 from shmchan.layers.presences import Presences
 
 MEMORY = 256 << 20
-MAX_MESSAGE_SIZE = 16 << 20
 log = logging.getLogger("shmchan.layer")
 
 
@@ -91,7 +90,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.group_expiry = group_expiry
         self.capacity = capacity
         self.memory = MEMORY if memory is None else memory
-        self.max_message_size = min(MAX_MESSAGE_SIZE if max_message_size is None else max_message_size, self.memory)
+        self.max_message_size = min(wire.LONGEST if max_message_size is None else max_message_size, self.memory)
         self.dropped: Counter[str] = Counter()
         self.router = None
         self._capacities = Capacities(capacity, channel_capacity)
@@ -254,7 +253,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._parallel.add(names.check_channel(channel))
 
     def encode(self, message: Message) -> bytes:
-        return wire.encode(message, self.max_message_size)
+        try:
+            return wire.encode(message, self.max_message_size)
+        except self.MessageTooLarge as error:
+            raise wire.too_large(error.size, self.max_message_size, self.memory) from None
 
     def lease(self, channels: Sequence[str], timeout: float) -> Lease | None:
         self.tell_presence()
@@ -315,7 +317,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def session_save(self, reply_channel: str, data: Message) -> None:
         names.check_channel(reply_channel)
-        payload = wire.encode(data, MAX_SESSION_SIZE)
+        payload = wire.encode_session(data, MAX_SESSION_SIZE)
         now = time.monotonic()
         with self._lock:
             self._check_open()

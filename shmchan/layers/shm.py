@@ -96,7 +96,7 @@ class ShmChannelLayer(Receiving, Care):
         if status == NO_MEMORY:
             raise ChannelFull(channel)
         if status == TOO_LARGE:
-            raise self.MessageTooLarge(size, self.max_message_size)
+            raise wire.too_large(size, self.max_message_size, self.memory)
         if status != GONE:  # whose reader is dead gets nothing any more; counted
             self.fail(status)
 
@@ -257,10 +257,10 @@ class ShmChannelLayer(Receiving, Care):
     def encode(self, message: Message, channel: str | None = None) -> bytes:
         try:
             return wire.encode(message, self.max_message_size)
-        except self.MessageTooLarge:
+        except self.MessageTooLarge as error:
             if channel is not None and self._handle != ffi.NULL:
                 lib.shmc_count_drop(self._handle, self.target(channel), lib.SHMC_CAUSE_TOO_LARGE, 1)
-            raise
+            raise wire.too_large(error.size, self.max_message_size, self.memory) from None
 
     def set_policy(self, lease: Lease, policy: Policy) -> None:
         if policy not in POLICIES:
@@ -385,7 +385,7 @@ class ShmChannelLayer(Receiving, Care):
         return wire.decode(bytes(ffi.buffer(buffer, length[0])))
 
     def session_save(self, reply_channel: str, data: Message) -> None:
-        payload = wire.encode(data, MAX_SESSION_SIZE)
+        payload = wire.encode_session(data, MAX_SESSION_SIZE)
         key = self._session_key(names.check_channel(reply_channel))
         life = int(self.session_life(reply_channel) * SECOND)
         status = lib.shmc_session_save(self._handle, key, payload, len(payload), life)

@@ -15,6 +15,7 @@ from shmchan._exchange import is_plain
 from shmchan.exceptions import MessageTooLarge
 
 MAX_DEPTH = 200
+LONGEST = 16 << 20  # bytes of one message, where neither the layer's options nor a small memory say otherwise
 _WORD = 1 << 63
 _ALLOWED = "str, bytes, int of 64 bits, float, bool, None, list, tuple and dict with str keys"
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,6 +40,34 @@ def encode(message: dict[str, Any], max_size: int) -> bytes:
     if len(payload) > max_size:
         raise MessageTooLarge(len(payload), max_size)
     return payload
+
+
+def too_large(size: int, limit: int, memory: int) -> MessageTooLarge:
+    """
+    The error for a message of this size, on a layer that carries so much and has so much memory.
+
+    It names the option of `shmchan run` that helps: what a message may have follows the memory up to LONGEST, and from there on
+    what a WebSocket may send.
+    """
+    mebibytes = -(-size >> 20)
+    follows_memory = limit < LONGEST and limit in (memory >> 3, memory)
+    option = f"--memory {8 * mebibytes}MiB" if follows_memory and size <= LONGEST else f"--ws-max-size {mebibytes}MiB"
+    step = f"send it in parts, or run with {option} (where the layer is made by hand: max_message_size={size})"
+    return MessageTooLarge(size, limit, step)
+
+
+def encode_session(data: dict[str, Any], max_size: int) -> bytes:
+    """
+    The bytes of what is kept for a connection.
+
+    Raises:
+        TypeError, MessageTooLarge: as of `encode`.
+    """
+    try:
+        return encode(data, max_size)
+    except MessageTooLarge as error:
+        step = "keep less in it: a key under which the rest lies in a database"
+        raise MessageTooLarge(error.size, max_size, step, "a connection's session") from None
 
 
 def with_place(payload: bytes, group: str, epoch: str) -> bytes:

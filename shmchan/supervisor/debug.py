@@ -18,7 +18,7 @@ from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.memory import InMemoryChannelLayer
 from shmchan.signals import consumer_finished
 from shmchan.supervisor.listeners import Listeners
-from shmchan.supervisor.serve import RunOptions, Started, load
+from shmchan.supervisor.serve import RunOptions, Started, layer_options, load
 
 log = logging.getLogger("shmchan.supervisor")
 
@@ -42,8 +42,7 @@ def serve_in_one_process(options: RunOptions, started: Callable[[Started], None]
     from shmchan.worker import run_worker
 
     router = load(options)
-    given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
-    layer = InMemoryChannelLayer(options.name, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    layer = InMemoryChannelLayer(options.name, **layer_options(options))
     delay = delay_in_memory(layer, options.delay_db) if options.delay else nullcontext()
     with layer, delay, Listeners(options.binds, options.unix) as listeners:
         front = Front(layer, [listener.dup() for listener in listeners.sockets], options.front)  # it closes those it was given

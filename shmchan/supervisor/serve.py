@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
-from shmchan.layers.attachment import MAX_MESSAGE_SIZE
+from shmchan.layers import wire
 from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.instance import is_left_over
 from shmchan.layers.shm import ShmChannelLayer
@@ -88,6 +89,15 @@ class Started:
     memory: int
 
 
+def layer_options(options: RunOptions) -> dict[str, Any]:
+    """What the layer of a run is made with; what is not given is the layer's to say."""
+    given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
+    # A WebSocket message has company in the layer's: its path and its keys.
+    if options.front.ws_max_size + ENVELOPE > wire.LONGEST:
+        given["max_message_size"] = options.front.ws_max_size + ENVELOPE
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
     """
     Serve until a signal ends it.
@@ -102,17 +112,13 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
     Raises:
         ShmchanError: it cannot start: InstanceRunning, CannotListen, StartFailed, ...; nothing is left behind.
     """
-    given = {"memory": options.memory, "capacity": options.capacity, "expiry": options.expiry}
-    # A WebSocket message has company in the layer's: its path and its keys.
-    if options.front.ws_max_size + ENVELOPE > MAX_MESSAGE_SIZE:
-        given["max_message_size"] = options.front.ws_max_size + ENVELOPE
     heap = delay_heap(options)
     if heap is not None and is_left_over(options.name):
         from shmchan.delay.process import settle_left_over
 
         settle_left_over(options.name, heap)
     try:
-        layer = ShmChannelLayer.create(options.name, **{key: value for key, value in given.items() if value is not None})
+        layer = ShmChannelLayer.create(options.name, **layer_options(options))
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"cannot make the segment {options.name!r}: {error}") from error
     try:

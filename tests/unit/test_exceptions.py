@@ -13,6 +13,7 @@ SAMPLES = [
     exceptions.ChannelFull("a", 5),
     exceptions.ChannelFull("a"),
     exceptions.MessageTooLarge(10, 5),
+    exceptions.MessageTooLarge(10, 5, "do this", "the letter"),
     exceptions.NoInstance("x"),
     exceptions.InstanceKilled("x"),
     exceptions.InstanceRunning("x"),

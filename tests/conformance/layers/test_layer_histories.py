@@ -133,7 +133,7 @@ def test_a_message_may_be_sent_again_as_it_came_and_have_any_number_of_keys(laye
 
 def test_wrong_use_is_told(layer: BaseChannelLayer) -> None:
     group = Group("room", channel_layer=layer, history=3)
-    with pytest.raises(MessageTooLarge):
+    with pytest.raises(MessageTooLarge, match=r"to a group without one: Group\('room'\)$"):
         group.send({"text": "x" * MAX_KEPT_SIZE})
     with pytest.raises(TypeError, match="'n'"):
         group.send({"n": {1}})

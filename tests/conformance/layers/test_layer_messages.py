@@ -226,6 +226,8 @@ def test_a_too_large_message_fails_before_anything_is_written(make_layer: Any) -
             send({"text": "x" * 1000})
         assert caught.value.limit == 1000
         assert caught.value.size > 1000
+        assert f"the message has {caught.value.size} bytes, encoded, and at most 1000 are carried" in str(caught.value)
+        assert f"max_message_size={caught.value.size}" in str(caught.value)
     assert layer.receive(["a"]) == (None, None)
     layer.send("a", {"text": "x" * 900})
     assert layer.receive(["a"]) == ("a", {"text": "x" * 900})

@@ -38,8 +38,22 @@ def test_a_segment_has_256_mebibytes_for_messages_of_16_by_default(name: str) ->
     with ShmChannelLayer(name) as layer:
         assert (layer.memory, layer.max_message_size) == (256 << 20, 16 << 20)
         layer.send("big", {"bytes": bytes((16 << 20) - 1000)})
-        with pytest.raises(layer.MessageTooLarge):
+        with pytest.raises(layer.MessageTooLarge, match=r"run with --ws-max-size 17MiB "):
             layer.send("big", {"bytes": bytes(16 << 20)})
+
+
+def test_what_a_small_memory_carries_follows_the_memory_and_the_error_says_how_much_it_takes(name: str) -> None:
+    with ShmChannelLayer(name, memory=MEMORY) as layer:
+        assert layer.max_message_size == 4 << 20
+        big = {"bytes": bytes(5 << 20)}
+        with pytest.raises(layer.MessageTooLarge, match=r"run with --memory 48MiB ") as caught:
+            layer.send("big", big)
+        assert (caught.value.size > 5 << 20, caught.value.limit) == (True, 4 << 20)
+        with pytest.raises(layer.MessageTooLarge, match=r"run with --ws-max-size 17MiB "):
+            layer.send("big", {"bytes": bytes(16 << 20)})
+    with ShmChannelLayer(name, memory=48 << 20) as layer:  # as it said
+        layer.send("big", big)
+        assert layer.receive(["big"])[1] == big
 
 
 @pytest.mark.parametrize("option", THERE)
