@@ -1,8 +1,8 @@
 """
 A client that sends a message, consumes it in this process, and reads the answers.
 
-Owns one reply channel. What a consumer raises reaches the test; everything else is as in a worker: the same handler matches, runs
-and commits. Test processes run it.
+Owns one reply channel, and what came to it while a consumer streams a long response. What a consumer raises reaches the test;
+everything else is as in a worker: the same handler matches, runs and commits. Test processes run it.
 """
 
 import asyncio
@@ -12,13 +12,16 @@ import functools
 import secrets
 import threading
 import time
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER
 from shmchan.channel import Group
 from shmchan.exceptions import ChannelFull
+from shmchan.http.streaming import when_full
 from shmchan.layers.base import BaseChannelLayer, Parked
 from shmchan.message import Message
 from shmchan.routing import Consumer, Found, Router
@@ -26,6 +29,9 @@ from shmchan.testing.layers import layer_of
 from shmchan.worker.consume import Handler, Job, Outcome
 
 RETRY_SECONDS = 0.005
+
+LONGEST_STREAM = 64 << 20
+"""Bytes that a client takes of one response while it is made; one that never ends would take all memory."""
 
 
 class Client:
@@ -45,6 +51,7 @@ class Client:
         self.alias = alias
         self._queue = f"{self.prefix}.{secrets.token_hex(8)}!"
         self.reply_channel = f"{self._queue}client"
+        self._taken: deque[dict[str, Any]] = deque()  # before `receive` asked
 
     @property
     def channel_layer(self) -> BaseChannelLayer:
@@ -66,7 +73,7 @@ class Client:
             What the consumer returned; None if there was nothing to consume.
 
         Raises:
-            AssertionError: see ``fail_on_none``.
+            AssertionError: see ``fail_on_none``; or a response is streamed to somebody else, or without end.
             Exception: whatever the consumer raised, after what it had sent went out; not what is control flow.
         """
         lease = self.channel_layer.lease([channel], 0.0)
@@ -75,7 +82,8 @@ class Client:
                 raise AssertionError(f"there is no message on {channel}; send one first, or give fail_on_none=False")
             return None
         handler = _TestHandler(self.channel_layer, self._router())
-        handler.settle(handler.handle(lease))
+        with self._taking_streams():
+            handler.settle(handler.handle(lease))
         if handler.error is not None:
             raise handler.error
         if handler.unmatched and fail_on_none:
@@ -93,8 +101,8 @@ class Client:
         return self.consume(channel, fail_on_none=fail_on_none)
 
     def receive(self) -> Any:
-        """The content of the next answer; None if there is none."""
-        return self.channel_layer.receive([self._queue])[1]
+        """The content of the next answer, of a streamed one the next piece; None if there is none."""
+        return self._taken.popleft() if self._taken else self.channel_layer.receive([self._queue])[1]
 
     def join_group(self, name: str) -> None:
         """Put this client's reply channel into a group."""
@@ -113,6 +121,36 @@ class Client:
         """The consumer that a message on a channel reaches which has nothing that filters could match."""
         match = self._router().match(Message({"text": ""}, channel, self.channel_layer))
         return None if match is None else match[0]
+
+    @contextmanager
+    def _taking_streams(self) -> Iterator[None]:
+        """Take the pieces of a response when there is no room for more: the consumer that makes them is in the test's thread."""
+        size = 0
+
+        def take(reply_channel: str) -> None:
+            nonlocal size
+            if reply_channel != self.reply_channel:
+                raise AssertionError(
+                    f"a response of many pieces goes to {reply_channel}, where nobody takes them; consume the request with the "
+                    f"client that sent it"
+                )
+            before = len(self._taken)
+            while (piece := self.channel_layer.receive([self._queue])[1]) is not None:
+                self._taken.append(piece)
+                size += len(piece.get("content", b""))
+            if len(self._taken) == before:
+                raise ChannelFull(reply_channel)  # of memory: nothing of ours lies there
+            if size > LONGEST_STREAM:
+                raise AssertionError(
+                    f"a response has more than {LONGEST_STREAM >> 20} MiB, and may not end; end it sooner in a test, or test it "
+                    f"with a LiveServer"
+                )
+
+        token = when_full.set(take)
+        try:
+            yield
+        finally:
+            when_full.reset(token)
 
     def _router(self) -> Router:
         router: Router | None = self.channel_layer.router

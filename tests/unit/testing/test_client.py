@@ -1,6 +1,8 @@
 """The clients: what a consumer gets, what it answers, what it raises, and that a worker would have done the same."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 from typing import Any
 
@@ -10,11 +12,12 @@ import shmchan.test
 import shmchan.testing
 from shmchan import Channel, Group, Message, channel_layers, route
 from shmchan.auth import channel_session_user_from_http, http_session_user, set_user_loader
-from shmchan.exceptions import ConsumeLater, DenyConnection, WebsocketCloseException
-from shmchan.http import Response
+from shmchan.exceptions import ChannelFull, ConsumeLater, DenyConnection, WebsocketCloseException
+from shmchan.http import Response, StreamingResponse, WsgiConsumer
 from shmchan.layers import ShmChannelLayer
 from shmchan.sessions import channel_session, enforce_ordering
 from shmchan.testing import Client, WSClient, apply_routes, own_layer
+from shmchan.testing import client as testing_client
 
 
 def connect(message: Message) -> None:
@@ -27,6 +30,7 @@ def receive(message: Message) -> str:
     return "the result"
 
 
+REQUEST = {"method": "GET", "path": "/", "http_version": "1.1", "scheme": "http", "query_string": b"", "headers": [], "body": b""}
 CHAT = [route("websocket.connect", connect, path="/chat"), route("websocket.receive", receive, path="/chat")]
 
 
@@ -266,6 +270,65 @@ def test_a_client_logs_in_by_id_and_out() -> None:
             assert client.receive() == "AnonymousUser"
     finally:
         set_user_loader(None)
+
+
+def pieces_of(client: Client) -> list[bytes]:
+    found: list[bytes] = []
+    while (answer := client.receive()) is not None:
+        found.append(answer["content"])
+    return found
+
+
+@pytest.mark.parametrize("length", [1, 20_000])
+def test_a_response_streams_any_number_of_pieces_to_the_client_that_asked(shmchan_layer: ShmChannelLayer, length: int) -> None:
+    pieces = [b"%d " % n * length for n in range(300)]
+
+    def stream(message: Message) -> StreamingResponse:
+        return StreamingResponse(pieces, headers=[("x-one", "1")])
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("x-one", "1")])
+        return iter(pieces)
+
+    for consumer in (stream, WsgiConsumer(application)):
+        with apply_routes(route("http.request", consumer)):
+            client = WSClient()
+            client.send_and_consume("http.request", REQUEST)
+            first = client.receive()
+            assert (first["status"], first["headers"]) == (200, [[b"x-one", b"1"]])
+            assert first["content"] + b"".join(pieces_of(client)) == b"".join(pieces)
+
+
+def test_what_came_before_a_stream_is_received_before_it(shmchan_client: Client) -> None:
+    with apply_routes(route("http.request", lambda message: StreamingResponse(["x" * 20_000] * 50))):
+        Channel(shmchan_client.reply_channel).send({"content": b"first", "more_content": True})
+        shmchan_client.send_and_consume("http.request")
+        assert [len(piece) for piece in pieces_of(shmchan_client)] == [5, 0, *[20_000] * 50, 0]
+
+
+def test_a_stream_that_nobody_takes_or_that_never_ends_is_a_failure(
+    shmchan_layer: ShmChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing_client, "LONGEST_STREAM", 1 << 20)
+    with apply_routes(route("http.request", lambda message: StreamingResponse(itertools.repeat(b"x" * 20_000)))):
+        one, other = Client(), Client()
+        one.send("http.request")
+        with pytest.raises(AssertionError, match=f"goes to {one.reply_channel}, where nobody takes them"):
+            other.consume("http.request")
+        with pytest.raises(AssertionError, match="more than 1 MiB, and may not end"):
+            other.send_and_consume("http.request")
+
+
+def test_a_stream_for_which_there_is_no_memory_is_a_full_channel(shmchan_layer: ShmChannelLayer) -> None:
+    def fill(message: Message) -> StreamingResponse:
+        for size in (1 << 20, 10_000):
+            with contextlib.suppress(ChannelFull):
+                for n in itertools.count():
+                    shmchan_layer.send(f"other.{size}.{n}", {"content": bytes(size)})
+        return StreamingResponse([b"x" * 60_000] * 3)
+
+    with apply_routes(route("http.request", fill)), pytest.raises(ChannelFull, match="no memory is left"):
+        Client().send_and_consume("http.request")
 
 
 @apply_routes(CHAT)
