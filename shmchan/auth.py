@@ -69,6 +69,17 @@ def set_user_loader(loader: str | UserLoader | None, anonymous: Callable[[], Any
     _anonymous = anonymous
 
 
+@contextmanager
+def kept_user_loader() -> Iterator[None]:
+    """Put back at the end who was the user loader before: what is around a test, so that its own is the next one's no more."""
+    global _loader, _anonymous
+    before = _loader, _anonymous
+    try:
+        yield
+    finally:
+        _loader, _anonymous = before
+
+
 def get_user(user_id: Any) -> Any:
     """The user of this id, as the loader knows it; nobody for None, for one that is unknown, and without a loader."""
     if user_id is None:

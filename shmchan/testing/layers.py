@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
+from shmchan.auth import kept_user_loader
 from shmchan.layers.base import BaseChannelLayer
 from shmchan.layers.shm import ShmChannelLayer
 from shmchan.routing import Router
@@ -30,13 +31,14 @@ _numbers = itertools.count(1)
 @contextmanager
 def own_layer(alias: str = DEFAULT_CHANNEL_LAYER, **options: Any) -> Iterator[ShmChannelLayer]:
     """
-    A channel layer that nobody else has, in a segment of its own, under this alias; browsers' sessions are kept in memory.
+    A channel layer that nobody else has, in a segment of its own, under this alias; browsers' sessions are kept in memory. A user
+    loader that is set meanwhile goes with it.
 
     Args:
         options: for `ShmChannelLayer`.
     """
     name = f"testing-{os.getpid()}-{next(_numbers)}"
-    with ShmChannelLayer.create(name, **{"memory": MEMORY, **options}) as layer:
+    with kept_user_loader(), ShmChannelLayer.create(name, **{"memory": MEMORY, **options}) as layer:
         before, engine = channel_layers.set(alias, layer), settings.engine
         settings.engine = MemoryEngine()
         try:
@@ -89,7 +91,7 @@ class MemoryEngine:
 
 class apply_routes:
     """
-    Routes for a test: a context, and a decorator of functions and classes.
+    Routes for a test: a context, and a decorator of functions and classes. A user loader that is set meanwhile goes with them.
 
     Args:
         routes: anything that works as a routing, or a single route; the defaults come after it.
@@ -105,6 +107,7 @@ class apply_routes:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            stack.enter_context(kept_user_loader())
             for alias in self.aliases:
                 layer = channel_layers[alias] if alias in channel_layers else stack.enter_context(own_layer(alias))
                 router = Router(self.routes)

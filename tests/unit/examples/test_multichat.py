@@ -29,17 +29,14 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def clients(shmchan_layer: ShmChannelLayer) -> Iterator[tuple[WSClient, WSClient, WSClient]]:
     """ada, grace, and somebody who is not logged in; all are connected."""
     set_user_loader(users.load)
-    try:
-        with apply_routes(streams.Streams.as_route()):
-            found = tuple(WSClient() for _ in range(3))
-            for client, user_id in zip(found, (1, 2, None), strict=True):
-                if user_id is not None:
-                    client.login(user_id)
-                client.send_and_consume("websocket.connect", path="/streams")
-                assert event(client)["event"] == "welcome"
-            yield found  # type: ignore[misc]
-    finally:
-        set_user_loader(None)
+    with apply_routes(streams.Streams.as_route()):
+        found = tuple(WSClient() for _ in range(3))
+        for client, user_id in zip(found, (1, 2, None), strict=True):
+            if user_id is not None:
+                client.login(user_id)
+            client.send_and_consume("websocket.connect", path="/streams")
+            assert event(client)["event"] == "welcome"
+        yield found  # type: ignore[misc]
 
 
 def event(client: WSClient) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import unittest
 from typing import Any
 
 import pytest
@@ -11,12 +12,12 @@ import pytest
 import shmchan.test
 import shmchan.testing
 from shmchan import Channel, Group, Message, channel_layers, route
-from shmchan.auth import channel_session_user_from_http, http_session_user, set_user_loader
+from shmchan.auth import channel_session_user_from_http, get_user, http_session_user, set_user_loader
 from shmchan.exceptions import ChannelFull, ConsumeLater, DenyConnection, WebsocketCloseException
 from shmchan.http import Response, StreamingResponse, WsgiConsumer
 from shmchan.layers import ShmChannelLayer
 from shmchan.sessions import channel_session, enforce_ordering
-from shmchan.testing import Client, WSClient, apply_routes, own_layer
+from shmchan.testing import ChannelTestCase, Client, WSClient, apply_routes, own_layer
 from shmchan.testing import client as testing_client
 
 
@@ -236,20 +237,17 @@ def test_sessions_and_users() -> None:
     def ask(message: Any) -> None:
         seen.append(message.channel_session["colour"])
 
-    set_user_loader(User)
-    try:
-        with apply_routes([route("websocket.connect", welcome), route("websocket.receive", ask)]):
-            client = WSClient()
-            client.force_login(User(7))
-            client.session["colour"] = "red"
-            client.session.save()
-            client.send_and_consume("websocket.connect")
-            client.send_and_consume("websocket.receive", text="x")
-            client.send_and_consume("websocket.disconnect")
-            assert client.channel_layer.session_load(client.reply_channel) is None  # it went with the connection
-            client.logout()
-    finally:
-        set_user_loader(None)
+    with apply_routes([route("websocket.connect", welcome), route("websocket.receive", ask)]):
+        set_user_loader(User)
+        client = WSClient()
+        client.force_login(User(7))
+        client.session["colour"] = "red"
+        client.session.save()
+        client.send_and_consume("websocket.connect")
+        client.send_and_consume("websocket.receive", text="x")
+        client.send_and_consume("websocket.disconnect")
+        assert client.channel_layer.session_load(client.reply_channel) is None  # it went with the connection
+        client.logout()
     assert seen == [7, "red"]
 
 
@@ -258,18 +256,43 @@ def test_a_client_logs_in_by_id_and_out() -> None:
     def who(message: Message) -> None:
         message.reply_channel.send({"text": json.dumps(str(message.user))})
 
-    set_user_loader(lambda user_id: f"user {user_id}")
-    try:
-        with apply_routes(route("websocket.connect", who)):
-            client = WSClient()
-            assert client.login("ada") is True
-            client.send_and_consume("websocket.connect", check_accept=False)
-            assert client.receive() == "user ada"
-            client.logout()
-            client.send_and_consume("websocket.connect", check_accept=False)
-            assert client.receive() == "AnonymousUser"
-    finally:
-        set_user_loader(None)
+    with apply_routes(route("websocket.connect", who)):
+        set_user_loader(lambda user_id: f"user {user_id}")
+        client = WSClient()
+        assert client.login("ada") is True
+        client.send_and_consume("websocket.connect", check_accept=False)
+        assert client.receive() == "user ada"
+        client.logout()
+        client.send_and_consume("websocket.connect", check_accept=False)
+        assert client.receive() == "AnonymousUser"
+
+
+def user_seven() -> str:
+    return str(get_user(7))
+
+
+def test_a_user_loader_that_a_test_sets_is_its_own(shmchan_layer: ShmChannelLayer) -> None:
+    class Case(ChannelTestCase):
+        def test_it(self) -> None:
+            set_user_loader("a case's {}".format)
+            assert user_seven() == "a case's 7"
+
+    @apply_routes(CHAT)
+    def decorated() -> None:
+        set_user_loader("a decorated one's {}".format, lambda: "nobody")
+        assert (user_seven(), get_user(None)) == ("a decorated one's 7", "nobody")
+
+    set_user_loader("this test's {}".format)
+    with own_layer("other"):
+        set_user_loader("a layer's {}".format)
+        assert user_seven() == "a layer's 7"
+    assert user_seven() == "this test's 7"
+    decorated()
+    assert (user_seven(), str(get_user(None))) == ("this test's 7", "AnonymousUser")
+    result = unittest.TestResult()
+    Case("test_it").run(result)
+    assert result.wasSuccessful(), result.errors + result.failures
+    assert user_seven() == "this test's 7"
 
 
 def pieces_of(client: Client) -> list[bytes]:

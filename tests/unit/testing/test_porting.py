@@ -80,7 +80,6 @@ class TestCases(ChannelTestCase):
 
     def test_a_room_by_the_client_for_websockets(self) -> None:
         set_user_loader(User)
-        self.addCleanup(set_user_loader, None)
         with apply_routes([Rooms.as_route(path="^/rooms/$")]):
             client = HttpClient()
             client.force_login(User(7))
