@@ -5,7 +5,6 @@ Owns starting, waiting until one answers, counting its memory and stopping it. R
 """
 
 import http.client
-import importlib.util
 import os
 import signal
 import socket
@@ -53,11 +52,6 @@ def commands() -> dict[str, list[str]]:
     run = ["-m", "shmchan.cli", "run", ECHO, "--workers", str(WORKERS), "--bind", "127.0.0.1:{port}", "--name", "{name}"]
     uvicorn = ["-m", "uvicorn", "shmchan.bench.asgi_echo:app", "--port", "{port}", "--log-level", "warning"]
     return {SELF: [*run, "--no-access-log", "--log-level", "warning", "--no-delay"], "uvicorn": uvicorn}
-
-
-def missing(name: str) -> str | None:
-    """Why a server cannot be measured here."""
-    return "not installed (pip install uvicorn)" if name == "uvicorn" and importlib.util.find_spec("uvicorn") is None else None
 
 
 def free_port() -> int:

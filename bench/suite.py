@@ -5,7 +5,6 @@ The subjects of a benchmark take turns, round after round, so that whatever else
 process of ``shmchan bench``; what is measured runs in children.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -21,14 +20,14 @@ from shmchan.exceptions import ShmchanError
 from . import delay, load, ordering, servers
 from .pair import SUBJECTS
 from .results import SELF, Measurement, Round, Target
+from .rivals import FIFO, PIPE, UVICORN, missing
 
 BACKLOG = 10_000
 IDLE_BYTES = 120_000_000
 PAIR_SECONDS = 120
 DELAY_SECONDS = 900
-PIPE, FIFO, LADEN = "Pipe + msgspec", "faster-fifo", f"{SELF}, {BACKLOG:,} queued"
+LADEN = f"{SELF}, {BACKLOG:,} queued"
 PAIRS = (SELF, LADEN, *(subject for subject in SUBJECTS if subject != SELF))
-NEEDS = {PIPE: "msgspec", FIFO: "faster_fifo", delay.HUEY: "huey"}
 Progress = Callable[[str], None]
 
 
@@ -62,11 +61,8 @@ def measure_pairs(benchmark: Benchmark, parameters: Mapping[str, Any], progress:
     """Two processes and a small dict, each measurement in a process of its own."""
     measurements = []
     for subject in benchmark.subjects:
-        package = NEEDS.get(subject)
-        absent = package is not None and importlib.util.find_spec(package) is None
-        reason = f"not installed (pip install {package.replace('_', '-')})" if package and absent else None
         backlog = {"backlog": BACKLOG if subject == LADEN else 0}
-        measurements.append(Measurement(benchmark.name, subject, {**parameters, **backlog}, missing=reason))
+        measurements.append(Measurement(benchmark.name, subject, {**parameters, **backlog}, missing=missing(subject)))
     for number, each in turns(measurements, parameters["rounds"]):
         progress(f"{benchmark.name}: round {number} of {parameters['rounds']}, {each.subject}")
         subject = SELF if each.subject == LADEN else each.subject
@@ -91,10 +87,7 @@ def measure_delay(benchmark: Benchmark, parameters: Mapping[str, Any], progress:
         pending = {"pending": delay.WAITING.get(subject, parameters["pending"])}
         if subject == delay.MANY:
             pending["pending"] = parameters.get("many", pending["pending"])
-        package = NEEDS.get(subject)
-        absent = package is not None and importlib.util.find_spec(package) is None
-        reason = f"not installed (pip install {package})" if absent else None
-        measurements.append(Measurement(benchmark.name, subject, {**parameters, **pending}, missing=reason))
+        measurements.append(Measurement(benchmark.name, subject, {**parameters, **pending}, missing=missing(subject)))
     for number, each in turns(measurements, parameters["rounds"]):
         progress(f"{benchmark.name}: round {number} of {parameters['rounds']}, {each.subject}")
         numbers = (str(each.parameters["pending"]), str(parameters["count"]))
@@ -126,7 +119,7 @@ def child(module: str, *arguments: str, seconds: float = PAIR_SECONDS) -> Round:
 def measure_echo(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
     """Servers under WebSocket load, all up at the same time, one loaded after the other."""
     measurements = [
-        Measurement(benchmark.name, subject, parameters, missing=servers.missing(subject) or load.missing())
+        Measurement(benchmark.name, subject, parameters, missing=missing(subject) or load.missing())
         for subject in benchmark.subjects
     ]
     with ExitStack() as stack:
@@ -140,7 +133,7 @@ def measure_echo(benchmark: Benchmark, parameters: Mapping[str, Any], progress: 
 
 def measure_memory(benchmark: Benchmark, parameters: Mapping[str, Any], progress: Progress) -> list[Measurement]:
     """Servers that nobody has asked for more than a greeting."""
-    measurements = [Measurement(benchmark.name, name, parameters, missing=servers.missing(name)) for name in benchmark.subjects]
+    measurements = [Measurement(benchmark.name, name, parameters, missing=missing(name)) for name in benchmark.subjects]
     for _, each in turns(measurements, 1):
         progress(f"{benchmark.name}: {each.subject}")
         with servers.running(each.subject) as server:
@@ -181,14 +174,14 @@ BENCHMARKS = (
     Benchmark(
         "memory",
         f"Unique memory of an idle server (shmchan: all processes with {servers.WORKERS} workers; uvicorn: one process)",
-        (SELF, "uvicorn"),
+        (SELF, UVICORN),
         measure_memory,
         {"workers": servers.WORKERS},
     ),
     Benchmark(
         "echo-1",
         "WebSocket echo, one connection, one frame in flight (uvicorn: one process, no layer between)",
-        (SELF, "uvicorn"),
+        (SELF, UVICORN),
         measure_echo,
         ECHO,
         QUICK_ECHO,
@@ -196,7 +189,7 @@ BENCHMARKS = (
     Benchmark(
         "echo-64x8",
         "WebSocket echo, 64 connections with 8 frames in flight each",
-        (SELF, "uvicorn"),
+        (SELF, UVICORN),
         measure_echo,
         {**ECHO, "connections": 64, "depth": 8},
         QUICK_ECHO,
