@@ -15,6 +15,7 @@ from email.utils import formatdate
 
 import uvloop
 
+from shmchan.front.accepting import Acceptor
 from shmchan.front.bridge import Bridge
 from shmchan.front.config import FrontConfig
 from shmchan.front.connection import Connection
@@ -24,8 +25,6 @@ from shmchan.layers.base import BaseChannelLayer
 from shmchan.protocol.http import HTTPLimits
 
 logger = logging.getLogger("shmchan.front")
-
-BACKLOG = 2048
 
 
 class Front:
@@ -53,8 +52,7 @@ class Front:
             body_timeout=config.body_timeout,
         )
         self.static = StaticFiles(config.root_path, config.static, scripts(config.js_path))
-        self._sockets = sockets
-        self._servers: list[asyncio.Server] = []
+        self._acceptor = Acceptor(self.loop, sockets, lambda: Connection(self))
         self._exit_code = 0
         self._finished = self.loop.create_future()
         self._stop_timer: asyncio.TimerHandle | None = None
@@ -64,21 +62,16 @@ class Front:
         self.loop.set_exception_handler(self._unexpected)
 
     def run(self, ready: Callable[[], None]) -> int:
-        """Serve until stopped. ``ready`` is called when connections are accepted. Returns the exit code."""
+        """Serve until stopped. ``ready`` is called in the loop, when connections are accepted. Returns the exit code."""
         try:
-            self.loop.run_until_complete(self._listen())
-            ready()
-            self.loop.run_until_complete(self._finished)
+            self.loop.run_until_complete(self._serve(ready))
             counts = self.bridge.counters.snapshot()
             logger.info(
                 "front ends; %s", ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "it served nobody"
             )
         finally:
             self.bridge.close()
-            for server in self._servers:
-                server.close()
-            for listener in self._sockets:
-                listener.close()
+            self._acceptor.stop()
             self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
         return self._exit_code
@@ -97,8 +90,7 @@ class Front:
             self._cut_off()
             return
         self.stopping = True
-        for server in self._servers:
-            server.close()
+        self._acceptor.stop()
         self._stop_timer = self.loop.call_later(self.config.graceful_timeout, self._cut_off)
         for connection in [*self.bridge.connections]:
             connection.shut_down()
@@ -115,19 +107,16 @@ class Front:
 
     # ------------------------------------------------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        for listener in self._sockets:
-            listener.setblocking(False)
-            if listener.family == socket.AF_UNIX:
-                server = await self.loop.create_unix_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
-            else:
-                server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
-            self._servers.append(server)
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        self._acceptor.start()
+        await asyncio.sleep(0)  # a turn of the loop, after which every descriptor is really watched
+        ready()
+        await self._finished
 
     def _look_for_end(self) -> None:
         if self._finished.done():
             return
-        if self.bridge.connections or self.bridge.busy:
+        if self.bridge.connections or self.bridge.busy or self._acceptor.busy:
             if not self.bridge.connections:
                 self.loop.call_later(self.config.tick, self._look_for_end)
             return
@@ -194,6 +183,10 @@ def run_front(layer: BaseChannelLayer, sockets: list[socket.socket], config: Fro
         if not front.stopping:
             front.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        front.loop.add_signal_handler(number, stop)
-    return front.run(ready)
+    def begin() -> None:
+        """In the loop, which loses a signal that it handles and that comes while it does not run. Until then one just ends us."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            front.loop.add_signal_handler(number, stop)
+        ready()
+
+    return front.run(begin)
