@@ -10,6 +10,7 @@ import inspect
 import logging
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,9 @@ from shmchan.routing import Router, route
 
 DEFAULT_ATTRIBUTES = ("routing", "channel_routing")
 WSGI_ATTRIBUTES = ("application", "app")  # what WSGI applications are called, where the module has no routing
+OURS = tuple(f"{Path(__file__).parents[1]}/{part}" for part in ("binding/", "generic/", "http/", "routing.py", "worker/"))
+"""Where what applications call stands; a mistake that is found there was made elsewhere."""
+
 log = logging.getLogger("shmchan.worker")
 
 
@@ -135,6 +139,8 @@ def _line(error: BaseException) -> str:
 
 
 def _place(error: BaseException, name: str) -> str:
-    """The deepest place of the traceback that is not in the import machinery."""
+    """The deepest place of the traceback that is not in the import machinery; of what we raised, the application's call of us."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    if frames and frames[-1].filename.startswith(OURS):
+        frames = [frame for frame in frames if not frame.filename.startswith(OURS)] or frames
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name

@@ -79,6 +79,19 @@ def test_a_module_that_the_application_misses_is_named(write: Write) -> None:
         load_app(app)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("class Chat(WebsocketConsumer):\n    async def receive(self, **kwargs): ...", r"Chat\.receive is `async def`"),
+        ("routing = [route('job', consumer, path='(')]", "no regular expression"),
+    ],
+)
+def test_a_mistake_that_we_find_is_placed_where_it_was_made(write: Write, line: str, said: str) -> None:
+    app = write("app_wrong", f"{ROUTES}from shmchan.generic.websockets import WebsocketConsumer\n{line}\n")
+    with pytest.raises(AppError, match=rf"^importing app_wrong failed: \S*app_wrong\.py:4: .*{said}"):
+        load_app(app)
+
+
 def test_a_syntax_error_is_placed(write: Write) -> None:
     app = write("app_syntax", "x = 1\ndef (:\n")
     with pytest.raises(AppError, match=r"app_syntax cannot be imported: .*app_syntax\.py:2: "):
