@@ -4,10 +4,12 @@ What is in a segment, counted, and looked after.
 Owns nothing. It never sends or receives. ``shmchan stats``, ``shmchan doctor`` and the supervisor use it, and any application.
 """
 
+import os
+from collections.abc import Collection
 from typing import Any
 
 from shmchan._core import ffi, lib
-from shmchan.layers.attachment import EMPTY, OK, Attachment
+from shmchan.layers.attachment import EMPTY, FULL, OK, Attachment, Receiver
 from shmchan.layers.base import ChannelStatistics, GlobalStatistics
 
 POLICY_NAMES = {0: "drop", 1: "notify", 2: "redeliver", 3: "dead_letter", 4: "not begun"}
@@ -80,6 +82,46 @@ class Care(Attachment):
         if status != lib.SHMC_E_CORRUPT:
             self.fail(status)
         return ffi.string(text).decode() or "the segment is poisoned"
+
+    def is_resting(self, channels: Collection[str]) -> bool:
+        """
+        Whether nothing on these channels is in anybody's hand, and nothing can be taken now.
+
+        What waits there all the same was put back for later (`requeue` with a delay), or stands in its lane behind that.
+        """
+        before = self._settled(channels)
+        if self._can_be_taken(channels) or any(lease["channel"] in channels for lease in self.leases()):
+            return False
+        # Between the two looks a message may have gone from a queue through a hand; then it was settled, which is counted.
+        return self._settled(channels) == before
+
+    def _settled(self, channels: Collection[str]) -> int:
+        """How often a message of these channels has left a hand, or the queue."""
+        total = 0
+        for channel in channels:
+            row: Any = self.channel_statistics(channel)
+            total += row["messages_delivered"] + row["messages_redelivered"] + sum(row["dropped"].values())
+        return total
+
+    def _can_be_taken(self, channels: Collection[str]) -> bool:
+        """Whether a receiver would find something, without taking it: it is what a bell says that is to be armed."""
+        receiver = Receiver(self, [*channels])
+        bell, fd = ffi.new("uint32_t *"), ffi.new("int *")
+        try:
+            status = lib.shmc_bell_new(self._handle, bell, fd)
+            if status != OK:
+                self.fail(status)
+            try:
+                status = lib.shmc_bell_arm(self._handle, bell[0], receiver.interest)
+            finally:
+                lib.shmc_bell_free(self._handle, bell[0])
+                os.close(fd[0])
+        finally:
+            receiver.take.close()
+            self.free_interest(receiver.interest)
+        if status not in (OK, FULL):
+            self.fail(status)
+        return bool(status == FULL)
 
     def leases(self) -> list[dict[str, Any]]:
         """What is in hand: pid, channel, reply_channel (or ""), attempts, size (bytes), age (s), policy."""

@@ -6,6 +6,7 @@ the children, and back. Never parses an option and never prints; the command lin
 ``_main`` run in the child they are for, everything else in the supervisor.
 """
 
+import logging
 import os
 import socket
 import sys
@@ -25,6 +26,8 @@ from shmchan.state import state_folder
 from shmchan.supervisor.child import Ready, Role
 from shmchan.supervisor.listeners import Listeners
 from shmchan.supervisor.supervisor import Supervisor
+
+log = logging.getLogger("shmchan.supervisor")
 
 FRONT_SHARE = 0.8
 """The part of the graceful time that the front may use; the rest is for the workers, who hear of its last disconnects."""
@@ -127,7 +130,7 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
             supervisor = Supervisor(
                 layer,
                 roles(options, listeners),
-                pending=lambda: sum(layer.channel_statistics(channel)["messages_pending"] for channel in FRONT_CHANNELS),
+                pending=lambda: still_to_do(layer),
                 graceful_timeout=options.graceful_timeout,
                 started=lambda: started(Started(options, listeners.urls, memory)),
                 stopping=listeners.remove,  # from now on clients are refused; in our backlog they would wait for nobody
@@ -141,6 +144,24 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
         layer.reap()  # of those that were killed at the end; the last to leave then finds nobody and removes the segment
         layer.close()
     return code
+
+
+def still_to_do(layer: ShmChannelLayer) -> int:
+    """
+    How many messages of the front the workers should still take before a run ends; asked when the front is gone.
+
+    None, when all that is left was put back by its consumer (ConsumeLater) or stands behind such a message: nobody runs it, its
+    client is gone, and its pause may be longer than the graceful time. It goes with the segment, which is said.
+    """
+    pending = sum(layer.channel_statistics(channel)["messages_pending"] for channel in FRONT_CHANNELS)
+    if pending and layer.is_resting(FRONT_CHANNELS):
+        log.warning(
+            "%d message%s dropped: ConsumeLater put back what comes first among them, and a stop waits for no pause",
+            pending,
+            " is" if pending == 1 else "s are",
+        )
+        return 0
+    return pending
 
 
 def roles(options: RunOptions, listeners: Listeners) -> list[Role]:

@@ -112,6 +112,51 @@ def test_a_request_that_runs_is_answered_before_the_end(server: StartServer) -> 
     assert answer == [(200, "slow is done")]
 
 
+LATER_APP = """
+import os, time
+from shmchan import route
+from shmchan.exceptions import ConsumeLater
+
+NOTES = os.environ["NOTES"]
+
+def note(text):
+    with open(NOTES, "a") as file:
+        file.write(text + "\\n")
+
+def later(message):
+    note("later")
+    raise ConsumeLater
+
+def slow(message):
+    note("slow begins")
+    while not os.path.exists(NOTES + ".go"):
+        time.sleep(0.01)
+    note("slow ends")
+
+routing = [
+    route("websocket.receive", later, path="/later$"),
+    route("websocket.receive", slow, path="/slow$"),
+    route("websocket.disconnect", lambda message: note("disconnect " + message["path"])),
+]
+"""
+
+
+def test_stopping_waits_for_what_runs_and_not_for_what_was_put_back(server: StartServer, tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(LATER_APP)
+    running = server("--workers", "2", app="later")
+    with websocket(running, "/later") as late, websocket(running, "/slow") as slow:
+        late.send("x")
+        slow.send("x")
+        running.wait_for_note("slow begins")
+        wait_for("a pause that lasts", lambda: running.read_notes().count("later") >= 5, running.log)
+        running.send_signal(signal.SIGTERM)
+        running.wait_for_print("front ends")
+        Path(f"{running.notes}.go").touch()
+    running.stop_was_asked()
+    assert "dropped: ConsumeLater put back" in running.printed()
+    assert [note for note in running.read_notes() if note != "later"][1:] == ["slow ends", "disconnect /slow"]
+
+
 def test_a_second_signal_stops_at_once(server: StartServer) -> None:
     running = server("--workers", "1", "--graceful-timeout", "1000")
     with socket.create_connection(("127.0.0.1", running.port), timeout=WATCHDOG) as client:

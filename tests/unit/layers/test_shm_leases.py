@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shmchan.layers.base import MAX_REDELIVERIES, Outbox, Policy
+from shmchan.layers.base import MAX_REDELIVERIES, Lease, Outbox, Policy
 from shmchan.layers.shm import ShmChannelLayer
 
 MEMORY = 32 << 20
@@ -89,3 +89,38 @@ def test_a_message_that_was_put_back_has_no_policy_until_it_is_begun_again(layer
     layer.requeue(lease)
     killed_with(layer, "jobs")
     assert layer.receive(["jobs"]) == ("jobs", {"n": 1})
+
+
+def test_only_what_was_put_back_for_later_and_what_stands_behind_it_rests(layer: ShmChannelLayer) -> None:
+    def hand(channel: str) -> Lease:
+        lease = layer.lease([channel], 10)
+        assert lease
+        return lease
+
+    channels = ["websocket.receive", "jobs"]
+    assert layer.is_resting(channels)  # nothing is there
+    for text in "ab":
+        layer.send_encoded("websocket.receive", layer.encode(received(text)), REPLY)
+    assert not layer.is_resting(channels)  # can be taken
+    first = hand("websocket.receive")
+    assert not layer.is_resting(channels)  # is in hand
+    layer.requeue(first, 3600.0)
+    assert layer.channel_statistics("websocket.receive")["messages_pending"] == 2
+    assert layer.is_resting(channels)
+    layer.send("jobs", {"n": 1})
+    assert not layer.is_resting(channels)
+    assert layer.is_resting(["websocket.receive"])
+    job = hand("jobs")
+    layer.requeue(job)  # at once
+    assert not layer.is_resting(channels)
+    layer.commit(hand("jobs"), Outbox())
+    assert layer.is_resting(channels)
+
+
+def test_what_comes_after_a_settled_message_does_not_rest(layer: ShmChannelLayer) -> None:
+    for text in "ab":
+        layer.send_encoded("websocket.receive", layer.encode(received(text)), REPLY)
+    lease = layer.lease(["websocket.receive"], 10)
+    assert lease
+    layer.commit(lease, Outbox())
+    assert not layer.is_resting(["websocket.receive"])
