@@ -10,6 +10,7 @@ the supervisor are undone before the role's code runs.
 import atexit
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -172,6 +173,7 @@ def _run(role: Role, report_fd: int, supervisor: int, inherited: Iterable[int]) 
         for fd in inherited:
             os.close(fd)
         atexit._clear()
+        gc.freeze()  # a collection writes to every object that it visits, and so would copy all that we share with the supervisor
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         code = role.main(lambda: _report(report_fd, "ready")) or 0
     except (ShmchanError, ImportError) as error:

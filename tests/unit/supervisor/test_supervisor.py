@@ -310,3 +310,22 @@ def test_exit_functions_of_a_child_run_in_it_and_only_there(runs: list[Run]) -> 
     assert run.end() == 0
     assert run.seen.count("worker leaves") == 1
     assert run.seen.count("supervisor leaves") == 1
+
+
+def test_a_collection_in_a_child_passes_over_what_it_shares_with_the_supervisor(runs: list[Run]) -> None:
+    run = start(
+        runs,
+        """
+        import gc
+        shared = [[] for _ in range(1000)]
+        def main(ready):
+            known = {id(thing) for thing in gc.get_objects()}
+            say("collected", sum(id(thing) in known for thing in shared))
+            obedient("worker")(ready)
+        run(Role("worker 1", main))
+        """,
+    )
+    assert run.wait_for("collected") == "0"
+    run.wait_for("started")
+    run.stop()
+    assert run.end() == 0
