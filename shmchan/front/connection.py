@@ -228,6 +228,17 @@ class Connection(asyncio.Protocol):
                 self.bridge.fail(error)
         self.update(now)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a request of its client waits for the first message of its answer."""
+        return isinstance(self._exchange, HTTPExchange) and self._exchange.is_waiting
+
+    def refuse_put_back(self) -> None:
+        """The front stops, and the message of this request was put back for later."""
+        if isinstance(self._exchange, HTTPExchange):
+            self._exchange.refuse_put_back()
+            self.update(self._loop.time())
+
     def abort(self) -> None:
         """Cut the client off."""
         self._transport.abort()

@@ -254,6 +254,16 @@ class HTTPExchange:
         if self.streams_events:
             self._end_events()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its message was sent, and nothing of an answer has come."""
+        return self._sent and self._state is WAITING
+
+    def refuse_put_back(self) -> None:
+        """The front stops, and its message was put back for later."""
+        self._bridge.counters.add("refused.stopping")
+        self._refuse(self._connection.http, 503)
+
     def abandoned(self) -> None:
         """The client left, or broke a rule so that it was answered already."""
         if self._state is not DONE:

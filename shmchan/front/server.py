@@ -15,6 +15,7 @@ from email.utils import formatdate
 
 import uvloop
 
+from shmchan.exceptions import LayerError
 from shmchan.front.accepting import Acceptor
 from shmchan.front.bridge import Bridge
 from shmchan.front.config import FrontConfig
@@ -94,6 +95,7 @@ class Front:
         self._stop_timer = self.loop.call_later(self.config.graceful_timeout, self._cut_off)
         for connection in [*self.bridge.connections]:
             connection.shut_down()
+        self._look_for_put_back()
         self._look_for_end()
 
     def stop_threadsafe(self) -> None:
@@ -123,6 +125,25 @@ class Front:
         if self._stop_timer is not None:
             self._stop_timer.cancel()
         self._finished.set_result(None)
+
+    def _look_for_put_back(self) -> None:
+        """
+        Answer 503 when all whose answer is awaited were put back by their consumers (ConsumeLater): nobody runs them, and their
+        pauses may be longer than this front has. While some may be promised from elsewhere, their number tells: all wait.
+        """
+        if self._finished.done():
+            return
+        try:
+            if self.bridge.layer.is_resting(["http.request"]):
+                put_back = self.bridge.layer.channel_statistics("http.request")["messages_pending"]
+                waiting = [connection for connection in self.bridge.connections if connection.is_waiting]
+                if len(waiting) == put_back:
+                    for connection in waiting:
+                        connection.refuse_put_back()
+        except LayerError as error:
+            self.bridge.fail(error)
+            return
+        self.loop.call_later(self.config.tick, self._look_for_put_back)
 
     def _cut_off(self) -> None:
         if self._finished.done():

@@ -9,7 +9,7 @@ messages by `lease`, and give them back by `commit` or `requeue`. A front opens 
 """
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from shmchan import exceptions, names
@@ -361,6 +361,15 @@ class BaseChannelLayer(Memories):
             TypeError: the name is not allowed, or something in the message cannot travel.
             MessageTooLarge: the message is too long.
         """
+
+    def is_resting(self, channels: Collection[str]) -> bool:
+        """
+        Whether nothing on these channels is in anybody's hand, and nothing can be taken now.
+
+        What waits there all the same was put back for later (`requeue` with a delay), or stands in its lane behind that. A layer
+        that cannot tell says False.
+        """
+        return False
 
     @abc.abstractmethod
     def flush(self) -> None:

@@ -135,6 +135,7 @@ def slow(message):
 
 routing = [
     route("websocket.receive", later, path="/later$"),
+    route("http.request", later),
     route("websocket.receive", slow, path="/slow$"),
     route("websocket.disconnect", lambda message: note("disconnect " + message["path"])),
 ]
@@ -155,6 +156,18 @@ def test_stopping_waits_for_what_runs_and_not_for_what_was_put_back(server: Star
     running.stop_was_asked()
     assert "dropped: ConsumeLater put back" in running.printed()
     assert [note for note in running.read_notes() if note != "later"][1:] == ["slow ends", "disconnect /slow"]
+
+
+def test_a_request_that_was_put_back_is_a_503_when_the_run_is_stopped(server: StartServer, tmp_path: Path) -> None:
+    (tmp_path / "later.py").write_text(LATER_APP)
+    running = server("--workers", "2", app="later")
+    answer: list[tuple[int, str]] = []
+    asking = Thread(target=lambda: answer.append(get(running, "/")))
+    asking.start()
+    wait_for("a pause that lasts", lambda: running.read_notes().count("later") >= 5, running.log)
+    running.stop()
+    asking.join(WATCHDOG)
+    assert answer == [(503, "503 Service Unavailable\n")]
 
 
 def test_a_second_signal_stops_at_once(server: StartServer) -> None:
