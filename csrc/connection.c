@@ -165,12 +165,13 @@ int shmc_connection_close(shmc *s, uint64_t key, uint32_t code, uint32_t order) 
 /* Every connection of a dead front is closed with 1006. */
 void connection_sweep(struct shmc *s, uint32_t owner) {
     for (uint32_t i = 1; i < HINT(s->counters->connection_top) && i < s->sizes.connections; i++) {
-        if (HINT(connection_at(s, i)->owner) != owner)
+        uint32_t whose = HINT(connection_at(s, i)->owner);
+        if (!falls_to(s, whose, owner))
             continue;
         struct kicks kicks = {0};
         lock(s, SHMC_WORK);
         struct connection *c = connection_at(s, i);
-        if (c->used && c->owner == owner) {
+        if (c->used && c->owner == whose) {
             patch(s, c, 1006, c->order + 1);
             close_step(s, i, &kicks);
         }

@@ -244,8 +244,8 @@ int history_settle(struct shmc *s, uint64_t ref, uint32_t index, int wait, struc
         h = make(s, name, length);
     commit(s, SHMC_REPLY);
     if (!h) { /* its place went to others since it was prepared: the members get it, without an offset */
-        SET(s, SHMC_REPLY, d->outbox, 0);
         SET(s, SHMC_REPLY, d->owner, s->slot_reference);
+        SET(s, SHMC_REPLY, d->outbox, 0);
         commit(s, SHMC_REPLY);
         spent->descriptors[spent->count++] = index;
         return 1;

@@ -217,6 +217,16 @@ static inline int endless(struct shmc *s, uint32_t *steps, uint32_t limit) {
     return 1;
 }
 
+/* Is there a slot of this reference, or is its process gone and reaped? */
+static inline int is_somebody(struct shmc *s, uint32_t owner) {
+    struct slot *slot = slot_at(s, slot_of(owner));
+    return HINT(slot->state) == SLOT_LIVE && (slot_of(owner) | HINT(slot->generation) << 8) == owner;
+}
+/* Does what this owner has fall to whoever reaps `dead`? What nobody has does too: somebody reaped it, and died in
+ * a section that was undone after others had passed it by. His own death brings the next reaper. */
+static inline int falls_to(struct shmc *s, uint32_t owner, uint32_t dead) {
+    return owner == dead || (owner && !is_somebody(s, owner));
+}
 /* In whose hands is it? Read without its lock, so in this order: the owner was written before the state. */
 static inline int in_hands_of(const struct descriptor *d, uint32_t state, uint32_t owner) {
     return __atomic_load_n(&d->state, __ATOMIC_ACQUIRE) == state && HINT(d->owner) == owner;
@@ -239,7 +249,7 @@ int usable(struct shmc *s); /* SHMC_OK, or why no call may go on */
 
 /* --- segment.c --- */
 uint64_t hash_bytes(uint64_t seed, const char *bytes, uint64_t length);
-int slot_is_live(struct shmc *s, uint32_t slot);
+int slot_is_live(struct shmc *s, uint32_t slot); /* its process */
 uint64_t process_start_time(int32_t pid);
 
 /* --- pool.c --- */

@@ -34,7 +34,7 @@
 #endif
 
 enum {
-    LAYOUT_VERSION = 4,
+    LAYOUT_VERSION = 5,
     DOMAINS = 5,
     SLOTS = 256,
     WAITERS = 512,
@@ -54,6 +54,8 @@ enum {
     MAX_ATTEMPTS = 3,
     SWEEP = 8, /* expired messages that one sender clears away */
 };
+/* What processes use at the same time stands apart: cache lines are fetched in pairs. */
+#define APART __attribute__((aligned(128)))
 #define SECOND_NS 1000000000ull
 #define WAIT_SLICE_NS 200000000ull
 #define MAGIC 0x6e61686363686d73ull
@@ -73,8 +75,9 @@ struct log_entry {
 };
 
 struct domain {
-    pthread_mutex_t mutex;
-    uint32_t log_n, unused;
+    pthread_mutex_t mutex; /* read by those who wait for it, while its holder writes the log */
+    APART uint32_t log_n;
+    uint32_t unused;
     struct log_entry log[LOG_SIZE];
     /* the rest is for channel domains */
     uint32_t channel_free, channel_top;
@@ -154,7 +157,7 @@ struct descriptor {
     uint32_t channel_generation, deaths;
     uint64_t place; /* which item of its outbox it is, if that is to be kept in a history */
     uint64_t spare;
-};
+} __attribute__((aligned(64)));
 
 struct block { /* POOL; stands before each payload */
     uint32_t references;
@@ -290,19 +293,25 @@ struct history { /* REPLY: the last messages of a group */
     char name[NAME_MAX_BYTES];
 };
 
-struct counters { /* whose tables: free lists and tops; each under its domain */
-    uint32_t lane_free, lane_top, connection_free, connection_top, lane_spare;        /* WORK */
-    uint32_t virtual_free, virtual_top;                                               /* REPLY */
-    uint32_t group_free, group_top, branch_free, branch_top, member_free, member_top; /* GROUP */
-    uint32_t member_age_head, member_age_tail, groups, members;                       /* GROUP */
-    uint32_t connections, sessions;                                                   /* WORK */
-    uint32_t session_free, session_top, session_hand, spare;                          /* WORK */
-    uint64_t sequence;                                                                /* GROUP */
-    uint64_t dead_letters;                                                            /* WORK */
-    uint32_t history_free, history_top, history_head, history_tail;                   /* REPLY */
-    uint32_t presence_free, presence_top, presences, owed_head, owed_tail, spare2;    /* GROUP */
-    uint64_t history_messages, history_bytes;                                         /* REPLY */
-    uint64_t history_base; /* REPLY: the last offset of any history that ended */
+struct counters {  /* whose tables: free lists and tops; each under its domain, and apart from the others' */
+    struct APART { /* WORK */
+        uint32_t lane_free, lane_top, connection_free, connection_top;
+        uint32_t connections, sessions;
+        uint32_t session_free, session_top, session_hand, spare;
+        uint64_t dead_letters;
+    };
+    struct APART { /* REPLY */
+        uint32_t virtual_free, virtual_top;
+        uint32_t history_free, history_top, history_head, history_tail;
+        uint64_t history_messages, history_bytes;
+        uint64_t history_base; /* the last offset of any history that ended */
+    };
+    struct APART { /* GROUP */
+        uint32_t group_free, group_top, branch_free, branch_top, member_free, member_top;
+        uint32_t member_age_head, member_age_tail, groups, members;
+        uint32_t presence_free, presence_top, presences, owed_head, owed_tail, spare2;
+        uint64_t sequence;
+    };
 };
 
 struct sizes { /* how many entries each table has; follows from the memory alone */

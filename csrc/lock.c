@@ -14,10 +14,10 @@
 #include "internal.h"
 
 enum { TRIES = 16, PAUSES = 40 };
-#define LOCK_SLICE_NS 50000000ull
 #ifndef PATIENCE_NS /* how long one holder may stay inside before it is looked at; tests shorten it */
 #define PATIENCE_NS SECOND_NS
 #endif
+#define LOCK_SLICE_NS (PATIENCE_NS / 20)
 
 int domain_init(struct domain *d) {
     pthread_mutexattr_t attributes;

@@ -366,8 +366,9 @@ static enum verdict settle(struct shmc *s, uint32_t domain, uint64_t ref, uint64
                    : r == SHMC_GONE ? SHMC_CAUSE_GONE
                                     : SHMC_CAUSE_MEMORY,
                    1);
+    SET(s, domain, d->owner,
+        s->slot_reference); /* first: HELD by the dead, in no outbox, is what others free */
     SET(s, domain, d->outbox, 0);
-    SET(s, domain, d->owner, s->slot_reference);
     return GIVEN_UP;
 }
 

@@ -207,11 +207,6 @@ int shmc_presence_owed(shmc *s) {
     return usable(s) == SHMC_OK && HINT(s->counters->owed_head) != 0;
 }
 
-static int is_live(struct shmc *s, uint32_t claim) {
-    struct slot *slot = slot_at(s, slot_of(claim));
-    return HINT(slot->state) == SLOT_LIVE && (slot_of(claim) | HINT(slot->generation) << 8) == claim;
-}
-
 int shmc_presence_take(shmc *s, shmc_presence *out) {
     REQUIRE(s);
     int r = SHMC_EMPTY;
@@ -219,7 +214,7 @@ int shmc_presence_take(shmc *s, shmc_presence *out) {
     lock(s, SHMC_GROUP);
     for (uint32_t i = s->counters->owed_head; i && steps++ < LOOK; i = presence_at(s, i)->owed_next) {
         struct presence *p = presence_at(s, i);
-        if ((p->claim && is_live(s, p->claim)) || p->group_length > NAME_MAX_BYTES ||
+        if ((p->claim && is_somebody(s, p->claim)) || p->group_length > NAME_MAX_BYTES ||
             p->user_length > NAME_MAX_BYTES)
             continue;
         SET(s, SHMC_GROUP, p->claim, s->slot_reference);

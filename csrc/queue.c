@@ -55,7 +55,6 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
     SET(s, domain, d->number, s->domains[domain].number);
     PUT(d->queued_ns, now); /* private until its state says QUEUED */
     PUT(d->deadline_ns, exempt || c->flags & LASTING ? 0 : now + s->expiry_ns);
-    KEEP(s, domain, d->outbox, 0);
     SET(s, domain, c->count, c->count + 1);
     SET(s, domain, c->sent, c->sent + 1);
     if (d->key && domain == SHMC_WORK) {
@@ -74,6 +73,7 @@ int queue_enqueue(struct shmc *s, uint32_t index, struct kicks *kicks, int exemp
         SET(s, domain, d->state, QUEUED);
         wake_one(s, domain, d->channel, kicks);
     }
+    KEEP(s, domain, d->outbox, 0); /* after the state: HELD by the dead, in no outbox, is what others free */
     return SHMC_OK;
 }
 

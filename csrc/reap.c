@@ -20,20 +20,36 @@ static uint32_t notice_code(struct shmc *s, const struct descriptor *d) {
     return n == 17 && !memcmp(c->name, "websocket.connect", 17) ? 500 : 1011;
 }
 
+/* From here on HELD by the reaper, to be freed. The owner first: HELD by the dead is what others free. */
+static void become_held(struct shmc *s, uint32_t domain, struct descriptor *d) {
+    if (d->virtual_) {
+        virtual_lower(s, d->virtual_, 1);
+        SET(s, domain, d->virtual_, 0);
+    }
+    SET(s, domain, d->number, 0);
+    SET(s, domain, d->owner, s->slot_reference);
+    SET(s, domain, d->state, HELD);
+}
+
 /* Put a MOVING notice into the queue of the front that waits for it. Anybody, at any time. */
 void complete_moving(struct shmc *s, uint32_t index) {
     struct descriptor *d = descriptor_at(s, index);
-    char name[NAME_MAX_BYTES];
-    uint32_t generation = HINT(d->generation), length = HINT(d->address_length), queue_length = 0;
-    if (length > NAME_MAX_BYTES || length > HINT(d->length))
+    uint32_t generation = HINT(d->generation);
+    lock(s, SHMC_WORK); /* the section that began to move it is over: done, or undone */
+    int moving = HINT(d->state) == MOVING && HINT(d->generation) == generation;
+    unlock(s, SHMC_WORK);
+    if (!moving)
         return;
-    pool_read(s, d, 0, name, length);
-    const char *mark = memchr(name, '!', length);
-    queue_length = mark ? (uint32_t)(mark - name) + 1 : 0;
     struct kicks kicks = {0};
     int freed = 0;
     lock(s, SHMC_REPLY);
     if (HINT(d->state) == MOVING && HINT(d->generation) == generation) {
+        char name[NAME_MAX_BYTES];
+        uint32_t length =
+            d->address_length <= NAME_MAX_BYTES && d->address_length <= d->length ? d->address_length : 0;
+        pool_read(s, d, 0, name, length);
+        const char *mark = length ? memchr(name, '!', length) : NULL;
+        uint32_t queue_length = mark ? (uint32_t)(mark - name) + 1 : 0;
         uint32_t channel = queue_length ? channel_find(s, SHMC_REPLY, name, queue_length,
                                                        hash_bytes(s->seed, name, queue_length))
                                         : 0;
@@ -41,9 +57,7 @@ void complete_moving(struct shmc *s, uint32_t index) {
         if (!channel || queue_enqueue(s, index, &kicks, 1) != SHMC_OK) {
             if (channel)
                 count_drop(s, SHMC_REPLY, channel, SHMC_CAUSE_GONE, 1);
-            SET(s, SHMC_REPLY, d->number, 0);
-            SET(s, SHMC_REPLY, d->state, HELD);
-            SET(s, SHMC_REPLY, d->owner, s->slot_reference);
+            become_held(s, SHMC_REPLY, d);
             freed = 1;
         }
     }
@@ -51,17 +65,6 @@ void complete_moving(struct shmc *s, uint32_t index) {
     kick(s, &kicks);
     if (freed)
         pool_release(s, index);
-}
-
-/* From here on HELD by the reaper, to be freed. */
-static void become_held(struct shmc *s, uint32_t domain, struct descriptor *d) {
-    if (d->virtual_) {
-        virtual_lower(s, d->virtual_, 1);
-        SET(s, domain, d->virtual_, 0);
-    }
-    SET(s, domain, d->number, 0);
-    SET(s, domain, d->state, HELD);
-    SET(s, domain, d->owner, s->slot_reference);
 }
 
 static int dead_letter(struct shmc *s, uint32_t index, struct kicks *kicks) {
@@ -119,9 +122,9 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
             SET(s, domain, d->kind, SHMC_KIND_NOTICE);
             SET(s, domain, d->code, code);
             SET(s, domain, d->key, 0);
-            SET(s, domain, d->domain, SHMC_REPLY);
             SET(s, domain, d->owner, 0);
             SET(s, domain, d->state, MOVING);
+            SET(s, domain, d->domain, SHMC_REPLY); /* last: who sees it under REPLY sees that it is no lease */
             moving = 1;
         } else {
             count_drop(s, domain, channel, SHMC_CAUSE_CRASH, 1);
@@ -170,11 +173,12 @@ static void settle_held(struct shmc *s, uint32_t index, uint32_t owner) {
  * are queued, so what the next message says cannot overtake them. */
 static void settle_lanes(struct shmc *s, uint32_t owner) {
     for (uint32_t i = 1; i < HINT(s->counters->lane_top) && i < s->sizes.descriptors; i++) {
-        if (HINT(lane_at(s, i)->owner) != owner)
+        uint32_t whose = HINT(lane_at(s, i)->owner);
+        if (!falls_to(s, whose, owner))
             continue;
         struct kicks kicks = {0};
         lock(s, SHMC_WORK);
-        if (lane_at(s, i)->state == LANE_RUNNING && lane_at(s, i)->owner == owner)
+        if (lane_at(s, i)->state == LANE_RUNNING && lane_at(s, i)->owner == whose)
             lane_finish(s, i, &kicks);
         unlock(s, SHMC_WORK);
         kick(s, &kicks);
@@ -184,12 +188,13 @@ static void settle_lanes(struct shmc *s, uint32_t owner) {
 static void settle_outboxes(struct shmc *s, uint32_t owner) {
     for (uint32_t i = 1; i < HINT(s->pool->outbox_top) && i < OUTBOXES; i++) {
         struct outbox *o = outbox_at(s, i);
-        if (HINT(o->owner) != owner)
-            continue;
         uint64_t ref = reference(i, HINT(o->generation));
+        uint32_t whose = HINT(o->owner);
+        if (!falls_to(s, whose, owner))
+            continue;
         /* A full target has until the outbox's own deadline, 2 s at most, to make room. */
         uint64_t until = now_ns() + 2 * SECOND_NS;
-        while (outbox_forward(s, ref, owner, NULL, NULL) == SHMC_PARKED) {
+        while (outbox_forward(s, ref, whose, NULL, NULL) == SHMC_PARKED) {
             if (now_ns() > until)
                 PUT(o->deadline_ns, 0);
             struct timespec pause = {0, 2000000};
@@ -201,8 +206,10 @@ static void settle_outboxes(struct shmc *s, uint32_t owner) {
 static void drop_open_outboxes(struct shmc *s, uint32_t owner) {
     for (uint32_t i = 1; i < HINT(s->pool->outbox_top) && i < OUTBOXES; i++) {
         struct outbox *o = outbox_at(s, i);
-        if (HINT(o->owner) == owner && HINT(o->state) == OUTBOX_OPEN)
-            outbox_discard(s, reference(i, HINT(o->generation)), owner);
+        uint64_t ref = reference(i, HINT(o->generation));
+        uint32_t whose = HINT(o->owner);
+        if (falls_to(s, whose, owner) && HINT(o->state) == OUTBOX_OPEN)
+            outbox_discard(s, ref, whose);
     }
 }
 
@@ -213,12 +220,13 @@ void reap_slot(struct shmc *s, uint32_t index, uint32_t owner) {
     settle_outboxes(s, owner);
     for (uint32_t i = 1; i < HINT(s->pool->descriptor_top) && i < s->sizes.descriptors; i++) {
         struct descriptor *d = descriptor_at(s, i);
-        if (HINT(d->state) == MOVING)
+        uint32_t state = __atomic_load_n(&d->state, __ATOMIC_ACQUIRE), whose = HINT(d->owner);
+        if (state == MOVING)
             complete_moving(s, i);
-        else if (in_hands_of(d, LEASED, owner))
-            settle_lease(s, i, owner);
-        else if (in_hands_of(d, HELD, owner))
-            settle_held(s, i, owner);
+        else if (state == LEASED && falls_to(s, whose, owner))
+            settle_lease(s, i, whose);
+        else if (state == HELD && falls_to(s, whose, owner))
+            settle_held(s, i, whose);
         if (HINT(s->header->poisoned))
             return;
     }
@@ -226,12 +234,13 @@ void reap_slot(struct shmc *s, uint32_t index, uint32_t owner) {
     drop_open_outboxes(s, owner);
     for (uint32_t bit = 1; bit < HINT(s->domains[SHMC_REPLY].channel_top) && bit < CHANNELS; bit++) {
         uint32_t channel = (SHMC_REPLY - 1) * CHANNELS + bit;
-        if (HINT(channel_at(s, channel)->owner) == owner)
-            front_settle(s, channel, owner);
+        uint32_t whose = HINT(channel_at(s, channel)->owner);
+        if (falls_to(s, whose, owner))
+            front_settle(s, channel, whose);
     }
     connection_sweep(s, owner);
     for (uint32_t w = 1; w < WAITERS; w++)
-        if (HINT(waiter_at(s, w)->owner) == owner)
+        if (falls_to(s, HINT(waiter_at(s, w)->owner), owner))
             waiter_release(s, w);
     if (owner != s->slot_reference) { /* a dead sender may have swallowed a wake-up */
         for (uint32_t domain = SHMC_WORK; domain <= SHMC_REPLY; domain++)

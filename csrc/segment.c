@@ -82,7 +82,7 @@ static void sizes_for(uint64_t memory, struct sizes *z) {
 
 #define PLACE(field, count)                                                                                  \
     do {                                                                                                     \
-        at = (at + 63) & ~63ull;                                                                             \
+        at = (at + 127) & ~127ull;                                                                           \
         if (s->base)                                                                                         \
             s->field = (void *)(s->base + at);                                                               \
         at += (uint64_t)(count) * sizeof *s->field;                                                          \

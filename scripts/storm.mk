@@ -13,9 +13,10 @@ build/storm: $(wildcard tests/storm/*.c tests/storm/*.h csrc/*.c csrc/*.h)
 
 MODE   ?= kill
 STRIDE ?= 1
+FIRST  ?= 1
 
-points: build/points ## kill or stop a process at every store (make points MODE=kill|reaper|stop STRIDE=37)
-	@exec build/points $(MODE) $(STRIDE)
+points: build/points ## kill or stop a process at every store (make points MODE=kill|reaper|pair|stop STRIDE=37)
+	@exec build/points $(MODE) $(STRIDE) $(FIRST)
 
 build/points: tests/crash/points.c $(wildcard csrc/*.c csrc/*.h)
 	@mkdir -p build

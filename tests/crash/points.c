@@ -1,15 +1,16 @@
 /* points: kill or stop a process at every single store into the segment, and look at what is left.
  *
- *   points MODE STRIDE [OFFSET]
+ *   points MODE STRIDE [OFFSET [STEP]]
  *
  * kill     a process runs the script and is killed at its k-th point; then others reap, go on, and the books
  * must balance. reaper   as kill, and the process that reaps is killed at each of its own points too; a
- * second one finishes. stop     the process is stopped instead; a neighbour goes on, and kills it if it holds
- * a lock; else it is continued.
+ * second one finishes. pair     as reaper, but it is stopped first, while a second one, which had begun before
+ * it, goes on, to its end or to its own death in the middle; then it is killed. stop     the process is stopped
+ * instead; a neighbour goes on, and kills it if it holds a lock; else it is continued.
  *
  * A point stands before and after every store that others can see (POINT in csrc/internal.h); only test
- * builds have them. Every STRIDE-th one is taken, from OFFSET on. Prints one line of what was run; exit code
- * 1 and a line on the first violation.
+ * builds have them. Every STRIDE-th one is taken, from OFFSET on; with a pair, every STEP-th of the reaper's. Prints
+ * one line of what was run; exit code 1 and a line on the first violation.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ struct shared {
 };
 
 static struct shared *shared;
-static long fuse;
+static long fuse, next_fuse; /* points until signal_, and from then on until SIGKILL; 0: never */
 static int signal_;
 static int counting;
 static char path[200];
@@ -47,14 +48,27 @@ void shmc_point(const char *file, int line) {
         if (i == shared->lines && i < SEEN_MAX)
             shared->seen[shared->lines++] = place;
     }
-    if (fuse && --fuse == 0)
-        kill(getpid(), signal_);
+    if (fuse && --fuse == 0) {
+        int now = signal_;
+        fuse = next_fuse;
+        next_fuse = 0;
+        signal_ = SIGKILL;
+        kill(getpid(), now);
+    }
 }
 
 static void fail(const char *what, long k, long j, const char *detail) {
     printf("VIOLATION mode %s point %ld/%ld: %s %s\n", mode, k, j, what, detail);
     unlink(path);
     exit(1);
+}
+
+static void expect_end(int status, long k, long j, const char *who) {
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        char text[100];
+        snprintf(text, sizeof text, "%s: status %x", who, status);
+        fail("unexpected end of", k, j, text);
+    }
 }
 
 static void target(shmc *s, shmc_target *t, const char *name) {
@@ -308,6 +322,57 @@ static int child(void (*f)(void), long k, int deadly, pid_t *pid) {
     return status;
 }
 
+/* A reaper that is attached, and waits. It will stop at its k-th point, and be killed `more` points later. */
+static pid_t standby(long k, long more) {
+    pid_t p = fork();
+    if (p == 0) {
+        alarm(60);
+        shmc *s = attach();
+        if (!s)
+            _exit(3);
+        raise(SIGSTOP);
+        fuse = k;
+        next_fuse = more;
+        signal_ = SIGSTOP;
+        shmc_reap(s);
+        int alone;
+        shmc_detach(s, &alone);
+        _exit(0);
+    }
+    int status;
+    waitpid(p, &status, WUNTRACED);
+    return p;
+}
+
+/* Let it go on until it stops or ends; 1: it stopped. */
+static int advance(pid_t p, long k, long j, const char *who) {
+    int status;
+    kill(p, SIGCONT);
+    waitpid(p, &status, WUNTRACED);
+    if (!WIFSTOPPED(status) && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+        expect_end(status, k, j, who);
+    return WIFSTOPPED(status);
+}
+
+/* The script is killed at its k-th point, and two reap it at once. The first has looked at all logs when the second
+ * begins, which is stopped at its j-th point; it goes on then, and the other dies. Returns 0 when the second came to
+ * its end before its j-th point. */
+static int reap_in_pairs(long k, long j) {
+    enum { LOGS = 2 * 3 * DOMAINS }; /* the points of settle_logs, which a reaper calls twice */
+    pid_t first = standby(LOGS, j & 1 ? 1 + (k * 31 + j * 7) % 400 : 0), second = standby(j, 0);
+    child(script, k, SIGKILL, NULL);
+    int waits = advance(first, k, j, "the first reaper"),
+        stopped = advance(second, k, j, "the second reaper");
+    if (waits)
+        advance(first, k, j, "the first reaper, going on");
+    int status;
+    if (stopped) {
+        kill(second, SIGKILL);
+        waitpid(second, &status, 0);
+    }
+    return stopped;
+}
+
 static shmc *fresh(void) {
     shmc_options options = {.max_message_size = 400000,
                             .expiry_ns = 60 * SECOND_NS,
@@ -462,21 +527,14 @@ static void inspect(shmc *s, long k, long j) {
         fail("somebody is still attached", k, j, "");
 }
 
-static void expect_end(int status, long k, long j, const char *who) {
-    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
-        char text[100];
-        snprintf(text, sizeof text, "%s: status %x", who, status);
-        fail("unexpected end of", k, j, text);
-    }
-}
-
 int main(int argc, char **argv) {
     if (argc < 3) {
-        fprintf(stderr, "usage: points kill|reaper|stop STRIDE [OFFSET]\n");
+        fprintf(stderr, "usage: points kill|reaper|pair|stop STRIDE [OFFSET [STEP]]\n");
         return 2;
     }
     mode = argv[1];
-    long stride = atol(argv[2]), offset = argc > 3 ? atol(argv[3]) : 1, runs = 0, killed = 0, continued = 0;
+    long stride = atol(argv[2]), offset = argc > 3 ? atol(argv[3]) : 1, step = argc > 4 ? atol(argv[4]) : 1;
+    long runs = 0, killed = 0, continued = 0;
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     snprintf(path, sizeof path, "/dev/shm/shmchan-points-%d", getpid());
     alarm(0);
@@ -492,6 +550,15 @@ int main(int argc, char **argv) {
     expect_end(status, 0, 0, "the script");
     inspect(s, 0, 0);
     for (long k = offset; k <= shared->total; k += stride) {
+        if (!strcmp(mode, "pair")) {
+            for (long j = 1 + k % step, stopped = 1; stopped; j += step) {
+                s = fresh();
+                stopped = reap_in_pairs(k, j);
+                runs++;
+                inspect(s, k, j);
+            }
+            continue;
+        }
         if (strcmp(mode, "reaper")) {
             pid_t worker;
             int stop = !strcmp(mode, "stop");

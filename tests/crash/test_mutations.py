@@ -14,13 +14,14 @@ from .test_points import CORE, HERE, build
 
 
 class Mutation(NamedTuple):
-    """What is replaced in which file, and in which mode and stride of the harness that shows."""
+    """What is replaced in which file, and with which mode, stride and first point of the harness that shows."""
 
     file: str
     old: str
     new: str
     mode: str = "kill"
     stride: int = 23
+    offset: int = 1
 
 
 MUTATIONS = {
@@ -44,11 +45,9 @@ MUTATIONS = {
     "a lease's owner is changed without the log": Mutation(
         "queue.c", "    KEEP(s, domain, d->owner, s->slot_reference);\n", "    PUT(d->owner, 0);\n", stride=3
     ),
-    "what a dead process held is not freed": Mutation(
-        "reap.c", "        else if (in_hands_of(d, HELD, owner))\n", "        else if (!s)\n"
-    ),
+    "what a dead process held is not freed": Mutation("reap.c", "        else if (state == HELD && ", "        else if (!s && "),
     "what a dead process leased is forgotten": Mutation(
-        "reap.c", "        else if (in_hands_of(d, LEASED, owner))\n", "        else if (!s)\n"
+        "reap.c", "        else if (state == LEASED && ", "        else if (!s && "
     ),
     "a committed outbox is not rolled forward": Mutation("reap.c", "    settle_outboxes(s, owner);\n    for", "    for"),
     "an open outbox is not dropped": Mutation("reap.c", "    drop_open_outboxes(s, owner);\n", ""),
@@ -68,15 +67,41 @@ MUTATIONS = {
         "history.c", "        pool_write(s, item, e->length - BE64, bytes, BE64);\n", ""
     ),
     "what a dead process was telling a group is never told": Mutation(
-        "presence.c", "if ((p->claim && is_live(s, p->claim)) || ", "if (p->claim || "
+        "presence.c", "if ((p->claim && is_somebody(s, p->claim)) || ", "if (p->claim || "
     ),
-    "the slot is freed before what it owned": Mutation(
+    "what one reaper takes over is HELD before it is his": Mutation(
         "reap.c",
-        "    settle_logs(s);\n    settle_outboxes(s, owner);\n",
-        "    settle_logs(s);\n    lock(s, SHMC_POOL);\n    SET(s, SHMC_POOL, slot_at(s, index)->state, SLOT_FREE);\n"
-        "    unlock(s, SHMC_POOL);\n    settle_outboxes(s, owner);\n",
-        mode="reaper",
-        stride=1999,
+        "    SET(s, domain, d->owner, s->slot_reference);\n    SET(s, domain, d->state, HELD);\n",
+        "    SET(s, domain, d->state, HELD);\n    SET(s, domain, d->owner, s->slot_reference);\n",
+        mode="pair",
+        stride=100_000,
+        offset=3500,
+    ),
+    "a notice is moved on before the step that began it is over": Mutation(
+        "reap.c",
+        "    lock(s, SHMC_WORK); /* the section that began to move it is over: done, or undone */\n"
+        "    int moving = HINT(d->state) == MOVING && HINT(d->generation) == generation;\n    unlock(s, SHMC_WORK);\n",
+        "    int moving = HINT(d->state) == MOVING;\n",
+        mode="pair",
+        stride=100_000,
+        offset=2890,
+    ),
+    "a lease changes its domain before it is none": Mutation(
+        "reap.c",
+        "            SET(s, domain, d->owner, 0);\n            SET(s, domain, d->state, MOVING);\n",
+        "            SET(s, domain, d->domain, SHMC_REPLY);\n            SET(s, domain, d->owner, 0);\n"
+        "            SET(s, domain, d->state, MOVING);\n",
+        mode="pair",
+        stride=100_000,
+        offset=2890,
+    ),
+    "what nobody has falls to no reaper": Mutation(
+        "internal.h",
+        "    return owner == dead || (owner && !is_somebody(s, owner));\n",
+        "    return s && owner == dead;\n",
+        mode="pair",
+        stride=100_000,
+        offset=4270,
     ),
 }
 
@@ -96,6 +121,12 @@ def test_a_missing_step_is_found(name: str, tmp_path: Path) -> None:
     harness.parent.mkdir(parents=True)
     harness.write_text((HERE / "points.c").read_text())
     binary = build(tmp_path, [harness, *sorted(core.glob("*.c"))], ["-std=gnu11", "-D_GNU_SOURCE", "-O0", "-w", "-pthread"])
-    run = subprocess.run([binary, mutation.mode, str(mutation.stride)], capture_output=True, text=True, timeout=110, check=False)
+    run = subprocess.run(
+        [binary, mutation.mode, str(mutation.stride), str(mutation.offset)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert run.returncode == 1, f"nothing was found: {run.stdout}{run.stderr}"
     assert "VIOLATION" in run.stdout
