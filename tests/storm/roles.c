@@ -11,7 +11,8 @@
 
 enum { LANES_EACH = 4, CONNECTIONS = 8, PARKED_MAX = 4 };
 
-static char buffer[BUFFER_BYTES], filled[PACKET_MAX];
+static char buffer[2 * BUFFER_BYTES],
+    filled[PACKET_MAX]; /* a batch, and one message that did not fit into it */
 
 /* --- packets --- */
 
@@ -288,15 +289,15 @@ void consume(int which) {
     while (ledger->phase != END) {
         uint32_t limit = 1 + (uint32_t)dice(BATCH_MAX);
         seat->calling = limit;
-        int r = shmc_receive(s, i, WAIT_NS, limit, buffer, sizeof buffer, out, &count);
+        int r = shmc_receive(s, i, WAIT_NS, limit, buffer, BUFFER_BYTES, out, &count);
         if (r != SHMC_OK && r != SHMC_EMPTY && r != SHMC_INTERRUPTED && r != SHMC_BIG)
             violation("receiving: status %d", r);
         int whole = r != SHMC_BIG;
         for (uint32_t k = 0; k < count; k++) {
             if (!whole && out[k].reference) { /* it did not fit beside the others */
-                if (shmc_read(s, out[k].reference, buffer, sizeof buffer) != SHMC_OK)
+                if (shmc_read(s, out[k].reference, buffer + BUFFER_BYTES, BUFFER_BYTES) != SHMC_OK)
                     violation("a long message cannot be read");
-                out[k].offset = 0;
+                out[k].offset = BUFFER_BYTES;
             }
             struct packet p = unpack(&out[k]);
             see(p.number, SIGHTS[which][out[k].entry]);
@@ -381,7 +382,7 @@ static void drain(shmc *s, shmc_interest *i, shmc_target *queue, uint32_t *seque
     shmc_message out[BATCH_MAX];
     uint32_t count;
     seat->calling = BATCH_MAX;
-    int r = shmc_receive(s, i, dice(2) * 2000000, BATCH_MAX, buffer, sizeof buffer, out, &count);
+    int r = shmc_receive(s, i, dice(2) * 2000000, BATCH_MAX, buffer, BUFFER_BYTES, out, &count);
     if (r != SHMC_OK && r != SHMC_EMPTY && r != SHMC_INTERRUPTED && r != SHMC_BIG)
         violation("a front receives: status %d", r);
     for (uint32_t k = 0; k < count; k++) {
@@ -389,9 +390,9 @@ static void drain(shmc *s, shmc_interest *i, shmc_target *queue, uint32_t *seque
         char name[104];
         uint64_t reference = out[k].reference;
         if (reference) {
-            if (shmc_read(s, reference, buffer, sizeof buffer) != SHMC_OK)
+            if (shmc_read(s, reference, buffer + BUFFER_BYTES, BUFFER_BYTES) != SHMC_OK)
                 violation("a front cannot read a long message");
-            out[k].offset = 0;
+            out[k].offset = BUFFER_BYTES;
         }
         struct packet p = unpack(&out[k]);
         if (out[k].kind == SHMC_KIND_GROUP) {
