@@ -5,8 +5,10 @@ Owns who `Channel` and `Group` talk to. A worker puts its own layer here; in any
 is first used, so that a cron job or a shell needs nothing but a name. The module has its name from Channels 1.x.
 """
 
+import atexit
 import os
 import threading
+import weakref
 from typing import Any
 
 from shmchan.layers.base import BaseChannelLayer
@@ -22,7 +24,7 @@ class ChannelLayerManager:
 
     def __init__(self) -> None:
         self._layers: dict[str, BaseChannelLayer] = {}
-        self._attached: set[str] = set()
+        self._attached: weakref.WeakSet[BaseChannelLayer] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __getitem__(self, alias: str) -> BaseChannelLayer:
@@ -38,11 +40,14 @@ class ChannelLayerManager:
     def __contains__(self, alias: str) -> bool:
         return alias in self._layers
 
+    def is_attached(self, alias: str) -> bool:
+        """Whether the layer under an alias is one that was attached to because somebody used it, not one that was put in."""
+        return self._layers.get(alias) in self._attached
+
     def set(self, alias: str, layer: BaseChannelLayer | None) -> BaseChannelLayer | None:
         """Put a layer in, or None to take it out; returns the one that was there before."""
         with self._lock:
             before = self._layers.pop(alias, None)
-            self._attached.discard(alias)
             if layer is not None:
                 self._layers[alias] = layer
         return before
@@ -50,9 +55,17 @@ class ChannelLayerManager:
     def forget_attached(self) -> None:
         """In a forked child: what was attached to belongs to the parent, and is attached to anew when it is needed."""
         self._lock = threading.Lock()
-        for alias in self._attached:
-            self._layers.pop(alias, None)
-        self._attached.clear()
+        self._layers = {alias: layer for alias, layer in self._layers.items() if layer not in self._attached}
+        self._attached = weakref.WeakSet()
+
+    def close_attached(self) -> None:
+        """At the end of the interpreter: leave what was attached to, since who goes without a word has died for the others."""
+        with self._lock:
+            attached = [*self._attached]
+            self._layers = {alias: layer for alias, layer in self._layers.items() if layer not in attached}
+            self._attached = weakref.WeakSet()
+        for layer in attached:
+            layer.close()
 
     def _attach(self, alias: str) -> BaseChannelLayer:
         with self._lock:
@@ -62,7 +75,7 @@ class ChannelLayerManager:
 
                 attach: Any = ShmChannelLayer.attach
                 layer = self._layers[alias] = attach(None if alias == DEFAULT_CHANNEL_LAYER else alias)
-                self._attached.add(alias)
+                self._attached.add(layer)
             return layer
 
 
@@ -70,6 +83,7 @@ channel_layers = ChannelLayerManager()
 """The layers of this process."""
 
 os.register_at_fork(after_in_child=channel_layers.forget_attached)
+atexit.register(channel_layers.close_attached)  # here, so that what applications register runs before it, and may still send
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> BaseChannelLayer:

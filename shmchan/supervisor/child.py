@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from shmchan.asgi import channel_layers
 from shmchan.exceptions import ShmchanError
 
 logger = logging.getLogger("shmchan.supervisor")
@@ -187,6 +188,7 @@ def _run(role: Role, report_fd: int, supervisor: int, inherited: Iterable[int]) 
     finally:
         try:
             atexit._run_exitfuncs()
+            channel_layers.close_attached()  # which `atexit._clear` took away, too
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

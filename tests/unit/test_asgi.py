@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -78,3 +80,33 @@ def test_what_was_set_by_hand_stays_when_attachments_are_forgotten() -> None:
         assert layers.set("mine", layer) is None
         layers.forget_attached()
         assert layers["mine"] is layer
+
+
+def test_what_was_attached_to_stays_so_when_it_is_put_back(running: ShmChannelLayer) -> None:
+    attached = channel_layers["default"]
+    with InMemoryChannelLayer() as layer:
+        assert channel_layers.set("default", layer) is attached
+        assert not channel_layers.is_attached("default")
+        channel_layers.set("default", attached)
+    assert channel_layers.is_attached("default")
+    assert not channel_layers.is_attached("nobody's")
+
+
+@pytest.mark.parametrize("alias", [True, False])
+def test_a_process_that_ends_normally_has_left_and_not_died(running: ShmChannelLayer, alias: bool) -> None:
+    name = f", alias={running.name!r}" if alias else ""
+    code = (
+        "import atexit, os\n"
+        "from shmchan import Channel\n"
+        f"atexit.register(lambda: Channel('a'{name}).send({{'n': 2}}))\n"
+        f"Channel('a'{name}).send({{'n': 1}})\n"
+        "child = os.fork()\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0"  # the child ends normally, too, and leaves what is its parent's alone
+    )
+    ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [running.receive(["a"])[1] for _ in range(3)] == [{"n": 1}, {"n": 2}, {"n": 2}]
+    running.reap()
+    statistics: dict[str, object] = dict(running.global_statistics())
+    assert statistics["deaths"] == 0
+    assert [row["pid"] for row in running.processes()] == [os.getpid()]
