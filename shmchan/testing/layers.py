@@ -49,12 +49,17 @@ def own_layer(alias: str = DEFAULT_CHANNEL_LAYER, **options: Any) -> Iterator[Sh
 
 
 def layer_of(alias: str) -> BaseChannelLayer:
-    """The layer under an alias; where a test has set none, one that lives as long as this process."""
-    if alias not in channel_layers:
+    """The layer that a test has set under an alias; where none has, one that lives as long as this process."""
+    if not _is_set(alias):
         stack = ExitStack()
         stack.enter_context(own_layer(alias))
         atexit.register(_close_in, os.getpid(), stack)
     return channel_layers[alias]
+
+
+def _is_set(alias: str) -> bool:
+    """Whether a test may use what is there: not what this process attached to, whose workers would take the test's messages."""
+    return alias in channel_layers and not channel_layers.is_attached(alias)
 
 
 def _close_in(process: int, stack: ExitStack) -> None:
@@ -109,7 +114,7 @@ class apply_routes:
         with ExitStack() as stack:
             stack.enter_context(kept_user_loader())
             for alias in self.aliases:
-                layer = channel_layers[alias] if alias in channel_layers else stack.enter_context(own_layer(alias))
+                layer = channel_layers[alias] if _is_set(alias) else stack.enter_context(own_layer(alias))
                 router = Router(self.routes)
                 router.check_default()
                 stack.callback(setattr, layer, "router", layer.router)
