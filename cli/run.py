@@ -23,6 +23,7 @@ from shmchan.cli.settings import (
     each_folder,
     format_size,
     option,
+    unknown_variables,
 )
 from shmchan.exceptions import ConfigError
 from shmchan.version import installed_version
@@ -68,7 +69,7 @@ def available_cores() -> int:
 
 
 @click.command()
-@click.argument("app", metavar="APP", envvar="SHMCHAN_APP")
+@click.argument("app", metavar="[APP]", envvar="SHMCHAN_APP")
 @option(
     "--workers", type=click.IntRange(1, 512), metavar="N", default=available_cores, show_default="cores", help="Worker processes."
 )
@@ -111,10 +112,14 @@ def run(context: click.Context, /, app: str, log_level: str, nothreading: bool, 
     """Serve APP, which is MODULE or MODULE:ATTRIBUTE (default: routing, then channel_routing). It is a routing, or a WSGI
     application (default: application, then app).
 
+    APP may be left out where SHMCHAN_APP or `app` of [tool.shmchan] in pyproject.toml names it.
+
     SIGTERM or Ctrl-C finishes what runs, closes WebSockets with 1012 and leaves nothing behind; a second one stops at once.
     """
     check_project_settings(context)
     logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    for sentence in unknown_variables(context.command, os.environ):
+        logging.getLogger("shmchan.supervisor").warning(sentence)
     from shmchan.front.config import FrontConfig
     from shmchan.supervisor.serve import FRONT_SHARE, RunOptions, serve
 

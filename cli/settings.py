@@ -5,10 +5,11 @@ Owns the reading of ``[tool.shmchan]`` in pyproject.toml and the parameter types
 the environment, and the environment over what `project_settings` found.
 """
 
+import difflib
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ REPEATABLE = {"allowed_hosts", "bind", "exclude_channels", "only_channels", "sta
 """Options that a project may give as a list, or as one string."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+OTHER_VARIABLES = {
+    "SHMCHAN_NAME",
+    "SHMCHAN_SECRET",
+    # of the tests of shmchan itself
+    "SHMCHAN_AUTOBAHN_MESSAGES",
+    "SHMCHAN_FUZZ_FOLDER",
+    "SHMCHAN_FUZZ_SEED",
+    "SHMCHAN_SANITIZE",
+    "SHMCHAN_SEED",
+    "SHMCHAN_TSAN_SECONDS",
+}
+"""Variables of the environment that something reads, although they are no options of `shmchan run`, or not only."""
 
 
 def parse_size(text: str) -> int | None:
@@ -182,3 +196,22 @@ def check_project_settings(context: click.Context) -> None:
             raise ConfigError(
                 f"[tool.shmchan] in pyproject.toml has {key!r}, which is no option of `{context.command_path}`; remove it"
             )
+
+
+def unknown_variables(command: click.Command, environment: Iterable[str]) -> list[str]:
+    """
+    A sentence for each variable of the environment that is named like a setting and is none, since it does nothing.
+
+    Args:
+        command: whose options are settings.
+        environment: names of variables.
+    """
+    known = OTHER_VARIABLES | {str(parameter.envvar) for parameter in command.params if parameter.envvar}
+    sentences = []
+    for name in sorted(set(environment) - known):
+        if name.startswith("SHMCHAN_"):
+            near = difflib.get_close_matches(name, known, 1)
+            sentences.append(
+                f"{name} of the environment is ignored: there is no such setting{f'; {near[0]} is one' if near else ''}"
+            )
+    return sentences

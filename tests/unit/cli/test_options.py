@@ -1,6 +1,7 @@
 """Options of `shmchan run` that reach further than the command line."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from click.testing import CliRunner
 
 from shmchan import auth
 from shmchan.cli.run import run
+from shmchan.cli.settings import OTHER_VARIABLES
 from shmchan.exceptions import AppError
 from shmchan.security import websockets
 from shmchan.supervisor import serve
 from shmchan.supervisor.serve import RunOptions, load
+from tests.servers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +121,39 @@ def test_options_reach_the_run(monkeypatch: pytest.MonkeyPatch, given: tuple[str
     options = options_of(*given, monkeypatch=monkeypatch)
     assert getattr(options, field) == value
     assert getattr(options_of(monkeypatch=monkeypatch), field) != value
+
+
+def test_variables_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("SHMCHAN_SECRET", "x")
+    monkeypatch.setenv("SHMCHAN_PING_INTERVAL", "7")
+    options_of(monkeypatch=monkeypatch)
+    assert not caplog.messages
+    monkeypatch.setenv("SHMCHAN_WORKER", "7")
+    monkeypatch.setenv("SHMCHAN_QQQ", "7")
+    options_of(monkeypatch=monkeypatch)
+    first, second = caplog.messages
+    assert "SHMCHAN_QQQ of the environment is ignored" in first
+    assert "SHMCHAN_WORKER of" in second
+    assert second.endswith("; SHMCHAN_WORKERS is one")
+
+
+def test_every_variable_that_something_reads_is_known() -> None:
+    """What is read by name, here and in the tests; options are read by click."""
+    known = OTHER_VARIABLES | {str(parameter.envvar) for parameter in run.params}
+    files = [path for folder in ("shmchan", "tests", "setup.py") for path in _sources(ROOT / folder)]
+    read = {
+        name for path in files for name in re.findall(r"environ(?:\.get\(|\[|\.setdefault\()\"(SHMCHAN_\w+)", path.read_text())
+    }
+    assert {"SHMCHAN_NAME", "SHMCHAN_SECRET", "SHMCHAN_SANITIZE"} <= read <= known
+
+
+def _sources(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [*path.rglob("*.py")]
+
+
+def test_the_application_need_not_be_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = CliRunner().invoke(run, ["--help"]).output
+    assert "[OPTIONS] [APP]" in shown
+    assert "`app` of [tool.shmchan]" in shown
+    refused = CliRunner().invoke(run, [])
+    assert (refused.exit_code, "Missing argument" in refused.output) == (2, True)
