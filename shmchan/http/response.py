@@ -7,7 +7,7 @@ is loaded by the first that needs it. Workers run it.
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
@@ -15,6 +15,9 @@ from shmchan.message import Message
 
 TEXT = [[b"content-type", b"text/plain; charset=utf-8"]]
 """The headers of plain text in UTF-8."""
+
+Headers = Mapping[Any, Any] | Iterable[Sequence[Any]]
+"""What may be given as headers: a mapping of names to values, or pairs of both."""
 
 
 class Response:
@@ -24,7 +27,7 @@ class Response:
     Args:
         content: its body; str is sent as UTF-8.
         status: its status code.
-        headers: names and values, str (latin-1) or bytes.
+        headers: a mapping of names to values, or pairs of them where a name comes twice; str (latin-1) or bytes.
 
     Attributes:
         content: bytes.
@@ -34,7 +37,7 @@ class Response:
         TypeError: one of them is of another type.
     """
 
-    def __init__(self, content: bytes | str = b"", status: int = 200, headers: Iterable[Sequence[Any]] = ()) -> None:
+    def __init__(self, content: bytes | str = b"", status: int = 200, headers: Headers = ()) -> None:
         if not isinstance(content, (bytes, str)):
             raise TypeError(f"the content of a Response is bytes or str, not {type(content).__name__}")
         self.content = content.encode() if isinstance(content, str) else content
@@ -42,7 +45,7 @@ class Response:
         self.headers = checked_headers(headers)
 
     @classmethod
-    def json(cls, data: Any, status: int = 200, headers: Iterable[Sequence[Any]] = ()) -> Self:
+    def json(cls, data: Any, status: int = 200, headers: Headers = ()) -> Self:
         """
         A response of JSON.
 
@@ -50,10 +53,10 @@ class Response:
             TypeError, ValueError: JSON has no way to write the data; NaN and Infinity are no JSON.
         """
         content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return cls(content, status, [(b"content-type", b"application/json"), *headers])
+        return cls(content, status, [(b"content-type", b"application/json"), *_pairs(headers)])
 
     @classmethod
-    def redirect(cls, location: str, status: int = 302, headers: Iterable[Sequence[Any]] = ()) -> Self:
+    def redirect(cls, location: str, status: int = 302, headers: Headers = ()) -> Self:
         """
         Send the client elsewhere.
 
@@ -68,7 +71,7 @@ class Response:
             raise ValueError(f"the status of a redirection is 301, 302, 303, 307 or 308, not {status!r}")
         from werkzeug.urls import iri_to_uri
 
-        return cls(b"", status, [(b"location", iri_to_uri(location)), *headers])
+        return cls(b"", status, [(b"location", iri_to_uri(location)), *_pairs(headers)])
 
     def set_cookie(
         self,
@@ -127,9 +130,21 @@ def checked_status(status: object) -> int:
     return status
 
 
-def checked_headers(headers: Iterable[Sequence[Any]]) -> list[list[bytes]]:
-    """Headers as messages have them. Raises TypeError: a name or a value is neither str nor bytes."""
-    return [[_latin(name), _latin(value)] for name, value in headers]
+def checked_headers(headers: Headers) -> list[list[bytes]]:
+    """Headers as messages have them. Raises TypeError: they are no names and values, or one of those is neither str nor bytes."""
+    return [[_latin(name), _latin(value)] for name, value in _pairs(headers)]
+
+
+def _pairs(headers: Headers) -> list[Sequence[Any]]:
+    if isinstance(headers, Mapping):
+        return [*headers.items()]
+    if isinstance(headers, (str, bytes)) or not isinstance(headers, Iterable):
+        raise TypeError(f"headers are a dict of names and values, or pairs of them, not {headers!r}")
+    pairs = [*headers]
+    for pair in pairs:
+        if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"a header is a pair of a name and a value, not {pair!r}; give a dict, or a list of such pairs")
+    return pairs
 
 
 def _latin(text: object) -> bytes:

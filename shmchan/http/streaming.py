@@ -12,12 +12,12 @@ for too long. That is where we wait for room, too, so that we hear it at once. A
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
 from shmchan.exceptions import ChannelFull, RequestAborted
-from shmchan.http.response import Response
+from shmchan.http.response import Headers, Response
 from shmchan.message import Message
 from shmchan.pending import current
 
@@ -132,10 +132,10 @@ class StreamingResponse(Response):
         pieces: of the content, bytes or str (sent as UTF-8), each sent as soon as it is there. A ``close()`` of theirs is called
             at the end, also when the client leaves in the middle.
         status: its status code.
-        headers: names and values, str (latin-1) or bytes. With a content-length it is sent as such, else in chunks.
+        headers: as of a Response. With a content-length it is sent as such, else in chunks.
     """
 
-    def __init__(self, pieces: Iterable[bytes | str], status: int = 200, headers: Iterable[Sequence[Any]] = ()) -> None:
+    def __init__(self, pieces: Iterable[bytes | str], status: int = 200, headers: Headers = ()) -> None:
         if isinstance(pieces, (bytes, str)):
             raise TypeError("the pieces of a StreamingResponse are an iterable of bytes or str; for one piece take a Response")
         super().__init__(b"", status, headers)

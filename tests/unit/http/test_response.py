@@ -1,11 +1,13 @@
 """Response: how it becomes a message."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from shmchan.http import Response
+from shmchan.http import Response, StreamingResponse
 
 
 def test_a_response_becomes_a_message() -> None:
@@ -16,6 +18,34 @@ def test_a_response_becomes_a_message() -> None:
         "content": "ü".encode(),
         "more_content": False,
     }
+
+
+@pytest.mark.parametrize("make", [Response, StreamingResponse, Response.json, Response.redirect])
+def test_headers_are_a_mapping_or_pairs(make: Callable[..., Response]) -> None:
+    given = {"content-type": "text/html", b"te": b"x"}
+    expected = [[b"content-type", b"text/html"], [b"te", b"x"]]
+    for headers in (given, MappingProxyType(given), [*given.items()], given.items(), map(list, given.items())):
+        content: Any = "/x" if make is not StreamingResponse else ["x"]
+        assert make(content, headers=headers).headers[-2:] == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("te: x", "a dict of names and values, or pairs of them, not 'te: x'"),
+        (5, "a dict of names and values, or pairs of them, not 5"),
+        (None, "not None"),
+        (["te", "x"], "a header is a pair of a name and a value, not 'te'"),
+        ([("a", "b", "c")], "not \\('a', 'b', 'c'\\)"),
+        ([5], "not 5"),
+        ({"te": ["x"]}, "str or bytes, not \\['x'\\]"),
+        ({"content-length": 5}, "str or bytes, not 5"),
+    ],
+)
+@pytest.mark.parametrize("make", [Response, Response.json, Response.redirect, StreamingResponse])
+def test_other_headers_are_refused_in_words(make: Callable[..., Response], wrong: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        make(["x"] if make is StreamingResponse else "x", headers=wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"content": 5}, {"status": "200"}, {"status": 99}, {"headers": [(1, "x")]}])
