@@ -151,12 +151,13 @@ class Memories(abc.ABC):
         holes. Whoever joins first and asks then gets each message, some perhaps twice.
 
         Args:
-            epoch, offset: of the last message that is known. None and 0: nothing is; everything that is kept is returned.
+            epoch, offset: of the last message that is known. None and 0: nothing is; everything that is kept is returned, and
+                there is a gap only if something was forgotten.
         """
         names.check_group(group)
         known = offset if epoch == self.epoch else 0
         first, last, payloads = self._read_history(group, known)
-        gap = epoch != self.epoch or not first - 1 <= known <= last
+        gap = epoch not in (self.epoch, None) or not first - 1 <= known <= last
         if gap and known > last:
             first, last, payloads = self._read_history(group, 0)
         return Missed([wire.decode(payload) for payload in payloads], gap, self.epoch, last)

@@ -28,7 +28,7 @@ def drained(port: Any) -> list[dict[str, Any]]:
 
 def test_what_was_missed_comes_back_with_its_place(layer: BaseChannelLayer) -> None:
     group = Group("room", channel_layer=layer, history=10)
-    assert group.since(None, 0) == ([], True, layer.epoch, 0)
+    assert group.since(None, 0) == ([], False, layer.epoch, 0)
     for n in range(1, 5):
         group.send({"n": n, "deep": [b"\x00", {"é": None}]})
     missed = group.since(layer.epoch, 2)
@@ -38,6 +38,20 @@ def test_what_was_missed_comes_back_with_its_place(layer: BaseChannelLayer) -> N
     place = {"group": "room", "epoch": layer.epoch, "offset": 3}
     assert missed.messages[0] == {"n": 3, "deep": [b"\x00", {"é": None}], "history": place}
     assert group.since(layer.epoch, 4) == ([], False, layer.epoch, 4)
+
+
+def test_who_knows_nothing_is_told_of_a_gap_only_when_something_was_forgotten(layer: BaseChannelLayer) -> None:
+    group = Group("room", channel_layer=layer, history=3)
+    for n in range(1, 4):
+        group.send({"n": n})
+        missed = group.since(None, 0)
+        assert (missed.gap, missed.offset, len(missed.messages)) == (False, n, n)
+    group.send({"n": 4})
+    missed = group.since(None, 0)
+    assert (missed.gap, numbers(missed.messages)) == (True, [(2, 2), (3, 3), (4, 4)])
+    assert Group("another", channel_layer=layer, history=3).since(None, 0).gap is False
+    layer.flush()
+    assert group.since(None, 0) == ([], True, layer.epoch, 4)
 
 
 def test_members_get_the_place_with_the_message(layer: BaseChannelLayer) -> None:
