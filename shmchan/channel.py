@@ -135,12 +135,13 @@ class Group:
         Put a channel in, or renew its membership; at once.
 
         Args:
-            user: with ``presence``, whose channel it is: a str or int, or an object whose ``pk`` or ``id`` is one, such as
-                ``message.user``. Nobody, or somebody anonymous, is a member whom nobody sees.
+            user: with ``presence``, whose channel it is: an id, which is a str of at most 98 bytes in UTF-8 or an int of 64 bits,
+                or an object whose ``pk`` or ``id`` is one, such as ``message.user``. Nobody, or somebody anonymous, is a member
+                whom nobody sees.
 
         Raises:
             TypeError: user is none of these.
-            ValueError: a user, for a group without presence.
+            ValueError: a user, for a group without presence; or an id that is too long.
         """
         name = channel.name if isinstance(channel, Channel) else channel
         layer = self.channel_layer

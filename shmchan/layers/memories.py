@@ -17,7 +17,7 @@ Message = dict[str, Any]
 UserId = str | int
 
 MAX_HISTORY = 10_000  # messages that a group's history keeps at most
-MAX_USER_SIZE = 100  # bytes of a user's id, encoded
+MAX_USER_SIZE = 98  # bytes of a user's id that is a str, in UTF-8; the core takes 100 of it encoded
 MAX_KEPT_SIZE = 65000  # bytes of one of them, encoded, with its place
 
 
@@ -114,8 +114,22 @@ class Memories(abc.ABC):
             return b""
         if type(user) not in (str, int):
             raise TypeError(f"a user's id is a str or an int, not {user!r}")
-        encoded = wire.encode({"": user}, MAX_USER_SIZE + 2)[2:]
-        return encoded
+        if isinstance(user, int):
+            if not -(1 << 63) <= user < 1 << 63:
+                raise ValueError(
+                    f"a user's id fits into signed 64 bits, where it is an int, and {user} does not; give it as a str"
+                )
+        else:
+            try:
+                size = len(user.encode())
+            except UnicodeEncodeError:
+                raise ValueError(f"a user's id is a str that UTF-8 can carry, not {user[:40]!r}, or an int") from None
+            if size > MAX_USER_SIZE:
+                raise ValueError(
+                    f"a user's id, by which a group knows who is there, has at most {MAX_USER_SIZE} bytes in UTF-8; this one, "
+                    f"{user[:20] + '…'!r}, has {size}: give a shorter one, such as the user's primary key"
+                )
+        return wire.encode({"": user}, MAX_USER_SIZE + 4)[2:]
 
     # --- histories of groups
 

@@ -86,6 +86,33 @@ def test_users_are_ids_or_objects_and_nobody_is_not_seen(layer: BaseChannelLayer
         Group("room", channel_layer=layer).add("a", 1)
 
 
+@pytest.mark.parametrize("user", ["a" * 98, "é" * 49, "😀" * 24, "", 0, -(1 << 63), (1 << 63) - 1])
+def test_ids_up_to_their_limit_are_taken(room: Group, user: str | int) -> None:
+    room.add("a", user)
+    assert [*room.members()] == [user]
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        (
+            "a" * 99,
+            r"a user's id, .* has at most 98 bytes in UTF-8; this one, 'aaaaaaaaaaaaaaaaaaaa…', has 99: give a shorter one",
+        ),
+        ("é" * 50, "has 100"),
+        ("a" * 100_000, "has 100000"),
+        (1 << 63, "a user's id fits into signed 64 bits"),
+        ("\ud800", "a str that UTF-8 can carry"),
+    ],
+)
+def test_ids_beyond_their_limit_are_refused_in_words(layer: BaseChannelLayer, room: Group, user: str | int, words: str) -> None:
+    for given in (user, SimpleNamespace(pk=user)):
+        with pytest.raises(ValueError, match=words):
+            room.add("a", given)
+    assert room.members() == {}
+    assert "a" not in layer.group_channels("room")
+
+
 def test_a_channel_that_is_gone_leaves_all_groups_in_which_it_has_a_user(layer: BaseChannelLayer, room: Group) -> None:
     port = layer.open_port()
     one, two = (port.new_reply_channel("websocket") for _ in range(2))
