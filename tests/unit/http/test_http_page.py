@@ -46,6 +46,16 @@ def test_the_application_is_served_and_visits_are_told(client: Client) -> None:
     assert ask(client, path="/anything")["content"] == b"hello"
 
 
+def test_an_application_is_mounted_under_a_prefix(client: Client, names: dict[str, Any]) -> None:
+    visitor = Client()
+    visitor.send_and_consume("websocket.connect", {"path": "/visits"})
+    assert visitor.receive() == {"accept": True}
+    assert ask(client, path="/blog/first")["content"] == b"hello"
+    assert visitor.receive() == {"text": "/first"}, "it was cut off"
+    assert ask(client, path="/blogger")["content"] == b"hello"
+    assert visitor.receive() == {"text": "/blogger"}
+
+
 def test_the_consumers_answer(client: Client) -> None:
     assert ask(client, path="/enter")["status"] == 405
     entered = ask(client, path="/enter", method="POST", headers=FORM, body=b"name=Ada")
