@@ -320,6 +320,7 @@ uint32_t queue_take(struct shmc *s, uint32_t domain, uint32_t channel, uint32_t 
                     uint32_t *expired_count, struct kicks *kicks);
 void queue_unlink(struct shmc *s, uint32_t index, struct kicks *kicks);
 void queue_end_lease(struct shmc *s, uint32_t index);
+void queue_hold(struct shmc *s, uint32_t index);
 void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks);
 void delayed_due(struct shmc *s, uint64_t now, struct kicks *kicks);
 uint64_t delayed_next(struct shmc *s);

@@ -201,6 +201,19 @@ void queue_end_lease(struct shmc *s, uint32_t index) {
     SET(s, domain_of(s, d), c->leased, c->leased - 1);
 }
 
+/* It is HELD by this process from here on, to be freed. The owner first: HELD by the dead is what others free. */
+void queue_hold(struct shmc *s, uint32_t index) {
+    struct descriptor *d = descriptor_at(s, index);
+    uint32_t domain = domain_of(s, d);
+    if (d->virtual_) {
+        virtual_lower(s, d->virtual_, 1);
+        SET(s, domain, d->virtual_, 0);
+    }
+    SET(s, domain, d->number, 0);
+    KEEP(s, domain, d->owner, s->slot_reference);
+    SET(s, domain, d->state, HELD);
+}
+
 /* A lease is done: its lane goes on, the descriptor is HELD by the caller, to be freed. */
 void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks) {
     struct descriptor *d = descriptor_at(s, index);
@@ -214,13 +227,7 @@ void queue_finish_lease(struct shmc *s, uint32_t index, struct kicks *kicks) {
         SET(s, domain, d->lane, 0);
         lane_finish(s, lane, kicks);
     }
-    if (d->virtual_) {
-        virtual_lower(s, d->virtual_, 1);
-        SET(s, domain, d->virtual_, 0);
-    }
-    SET(s, domain, d->number, 0);
-    KEEP(s, domain, d->owner, s->slot_reference);
-    SET(s, domain, d->state, HELD);
+    queue_hold(s, index);
 }
 
 /* A lease goes back into its channel: to the head of its lane; unkeyed to the tail, or by its number. It no

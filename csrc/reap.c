@@ -20,17 +20,6 @@ static uint32_t notice_code(struct shmc *s, const struct descriptor *d) {
     return n == 17 && !memcmp(c->name, "websocket.connect", 17) ? 500 : 1011;
 }
 
-/* From here on HELD by the reaper, to be freed. The owner first: HELD by the dead is what others free. */
-static void become_held(struct shmc *s, uint32_t domain, struct descriptor *d) {
-    if (d->virtual_) {
-        virtual_lower(s, d->virtual_, 1);
-        SET(s, domain, d->virtual_, 0);
-    }
-    SET(s, domain, d->number, 0);
-    SET(s, domain, d->owner, s->slot_reference);
-    SET(s, domain, d->state, HELD);
-}
-
 /* Put a MOVING notice into the queue of the front that waits for it. Anybody, at any time. */
 void complete_moving(struct shmc *s, uint32_t index) {
     struct descriptor *d = descriptor_at(s, index);
@@ -57,7 +46,7 @@ void complete_moving(struct shmc *s, uint32_t index) {
         if (!channel || queue_enqueue(s, index, &kicks, 1) != SHMC_OK) {
             if (channel)
                 count_drop(s, SHMC_REPLY, channel, SHMC_CAUSE_GONE, 1);
-            become_held(s, SHMC_REPLY, d);
+            queue_hold(s, index);
             freed = 1;
         }
     }
@@ -124,13 +113,14 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
             SET(s, domain, d->key, 0);
             SET(s, domain, d->owner, 0);
             SET(s, domain, d->state, MOVING);
-            SET(s, domain, d->domain, SHMC_REPLY); /* last: who sees it under REPLY sees that it is no lease */
+            SET(s, domain, d->domain,
+                SHMC_REPLY); /* last: who sees it under REPLY sees that it is no lease */
             moving = 1;
         } else {
             count_drop(s, domain, channel, SHMC_CAUSE_CRASH, 1);
             queue_end_lease(s, index);
             SET(s, domain, d->lane, 0);
-            become_held(s, domain, d);
+            queue_hold(s, index);
             freed = 1;
         }
     }

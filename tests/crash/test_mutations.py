@@ -70,9 +70,9 @@ MUTATIONS = {
         "presence.c", "if ((p->claim && is_somebody(s, p->claim)) || ", "if (p->claim || "
     ),
     "what one reaper takes over is HELD before it is his": Mutation(
-        "reap.c",
-        "    SET(s, domain, d->owner, s->slot_reference);\n    SET(s, domain, d->state, HELD);\n",
-        "    SET(s, domain, d->state, HELD);\n    SET(s, domain, d->owner, s->slot_reference);\n",
+        "queue.c",
+        "    KEEP(s, domain, d->owner, s->slot_reference);\n    SET(s, domain, d->state, HELD);\n",
+        "    SET(s, domain, d->state, HELD);\n    KEEP(s, domain, d->owner, s->slot_reference);\n",
         mode="pair",
         stride=100_000,
         offset=3500,
