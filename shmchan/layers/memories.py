@@ -151,7 +151,12 @@ class Memories(abc.ABC):
         """
         if "history" in message:  # it came out of one
             message = {key: value for key, value in message.items() if key != "history"}
-        payload = wire.with_place(self.encode(message), names.check_group(group), self.epoch)
+        try:
+            encoded = self.encode(message)
+        except MessageTooLarge as error:  # of the layer, whose options would help, were it not for the history
+            step = f"no option allows more in a history; send it in parts; without a history {error.limit} bytes are carried"
+            raise MessageTooLarge(error.size, MAX_KEPT_SIZE, step) from None
+        payload = wire.with_place(encoded, names.check_group(group), self.epoch)
         if len(payload) > MAX_KEPT_SIZE:
             step = f"no option allows more in a history; send it in parts, or to a group without one: Group({group!r})"
             raise MessageTooLarge(len(payload), MAX_KEPT_SIZE, step)

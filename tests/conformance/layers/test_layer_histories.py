@@ -149,6 +149,10 @@ def test_wrong_use_is_told(layer: BaseChannelLayer) -> None:
     group = Group("room", channel_layer=layer, history=3)
     with pytest.raises(MessageTooLarge, match=r"to a group without one: Group\('room'\)$"):
         group.send({"text": "x" * MAX_KEPT_SIZE})
+    with pytest.raises(MessageTooLarge, match=r"at most 65000 are carried; no option allows more in a history") as caught:
+        group.send({"text": "x" * (16 << 20)})
+    assert "--" not in str(caught.value)
+    assert (caught.value.limit, caught.value.size > 16 << 20) == (MAX_KEPT_SIZE, True)
     with pytest.raises(TypeError, match="'n'"):
         group.send({"n": {1}})
     for wrong in (-1, 10_001, True, 2.0):
