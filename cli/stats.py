@@ -1,7 +1,8 @@
 """
 ``shmchan stats``: what a running instance does, for a person or as JSON.
 
-Owns the table. What is counted, and why, belongs to the layer. Runs in a process of its own that attaches, reads and leaves.
+Owns the tables. What is counted, and why, belongs to the layer and to the front. Runs in a process of its
+own that attaches, reads and leaves.
 """
 
 import json
@@ -19,23 +20,24 @@ COLUMNS = (
     ("sent", "messages_count"),
     ("per s", "messages_count_per_second"),
 )
-"""Headings and keys; after them comes one column for each cause of drops that ever happened."""
+"""Headings and keys of the channels; after them comes one column for each cause of drops that ever happened."""
 
 
 @click.command()
 @option("--name", default="default", help="Name of the instance.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def stats(name: str, as_json: bool) -> None:
-    """Show what a running instance does: what waits, what was sent, and every drop by its cause."""
+    """Show what a running instance does: what waits, what was sent, and every drop by its cause, of channels and of the front."""
     from shmchan.layers.shm import ShmChannelLayer
 
     with ShmChannelLayer.attach(name) as layer:
         total: Mapping[str, Any] = layer.global_statistics()
         channels: Sequence[Mapping[str, Any]] = layer.all_channel_statistics()
+        front = layer.front_statistics()
     if as_json:
-        click.echo(json.dumps({"name": name, "global": total, "channels": channels}))
+        click.echo(json.dumps({"name": name, "global": total, "channels": channels, "front": front}))
     else:
-        click.echo(summary(name, total) + "\n\n" + table(channels))
+        click.echo("\n\n".join((summary(name, total), table(folded(channels)), front_table(front))))
 
 
 def summary(name: str, total: Mapping[str, Any]) -> str:
@@ -48,9 +50,42 @@ def summary(name: str, total: Mapping[str, Any]) -> str:
             f"{format_size(used)} of {format_size(memory)} used ({used / memory:.0%})",
             f"messages: {total['messages_count']} sent ({total['messages_count_per_second']:.0f} per s), "
             f"{total['messages_pending']} waiting, the oldest for {total['messages_max_age']:.1f} s",
-            f"dropped: {dropped}",
+            f"dropped in channels: {dropped}",
         )
     )
+
+
+def folded(channels: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """
+    The same rows, but one for all made-up channels of a prefix: ``shmchan.delay.answer?`` for each ``shmchan.delay.answer?x``.
+
+    Every `new_channel` has a row of its own in the layer, of one message or two; together they still tell something. Numbers are
+    added, of ages the highest counts.
+    """
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in channels:
+        prefix, mark, _ = row["name"].partition("?")
+        name = prefix + mark
+        before = rows.get(name)
+        if before is not None:
+            row = {
+                **row,
+                **{key: before[key] + row[key] for key in ("messages_pending", "messages_count", "messages_count_per_second")},
+                "messages_max_age": max(before["messages_max_age"], row["messages_max_age"]),
+                "dropped": {cause: before["dropped"][cause] + count for cause, count in row["dropped"].items()},
+            }
+        rows[name] = {**row, "name": name}
+    return [*rows.values()]
+
+
+def front_table(front: Mapping[str, int]) -> str:
+    """One line for each thing that the front counted at least once, in its order."""
+    counts = {name: str(count) for name, count in front.items() if count}
+    if not counts:
+        return "The front has counted nothing yet."
+    names = max(len(name) for name in ("front", *counts))
+    numbers = max(len(count) for count in ("count", *counts.values()))
+    return "\n".join(f"{name.ljust(names)}  {count.rjust(numbers)}" for name, count in (("front", "count"), *counts.items()))
 
 
 def table(channels: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ from shmchan.exceptions import ChannelFull, LayerError
 from shmchan.front.answers import Answer, closed_channel, read_answer
 from shmchan.front.config import FrontConfig
 from shmchan.front.connection import Connection
-from shmchan.front.counters import Counters
+from shmchan.front.counters import NAMES, Counters
 from shmchan.front.events import Event, read_event
 from shmchan.front.request import HTTPExchange
 from shmchan.front.session import WebSocketSession
@@ -69,11 +69,11 @@ class Bridge:
         self.layer = layer
         self.loop = loop
         self.config = config
-        self.counters = Counters()
         self.connections: set[Connection] = set()
         self.receive_full = False
         self.now = loop.time
         self.port: Port = layer.open_port()
+        self.counters = Counters(self.port.counts(NAMES))
         self._failed = failed
         self._receivers: dict[str, Receiver] = {}
         self._touched: set[Connection] = set()
@@ -142,7 +142,7 @@ class Bridge:
             self.loop.call_soon(self._pump)
 
     def _hand_out(self, receivers: list[str], message: dict[str, Any]) -> None:
-        group = isinstance(receivers, GroupReceivers)
+        group = receivers.group if isinstance(receivers, GroupReceivers) else None
         shared: Answer | None = None
         event: Event | None = None
         for channel in receivers:
@@ -150,7 +150,7 @@ class Bridge:
             if receiver is None:
                 self.counters.add("dropped.gone")
                 self.port.credit(channel)
-                if group:
+                if group is not None:
                     self.port.left(channel)  # it was added after its client had gone
                 if "closed_channel" in message:
                     self._turn_away(channel, message)
@@ -159,20 +159,20 @@ class Bridge:
             connection.owe(channel)
             self._touched.add(connection)
             try:
-                if group and isinstance(receiver, WebSocketSession) and receiver.open:
+                if group is not None and isinstance(receiver, WebSocketSession) and receiver.open:
                     if shared is None:
                         shared = read_answer(message, group=True)
                         for counter, text in shared.problems:
-                            self.problem(counter, "a group", text)
+                            self.problem(counter, f"group {group}", text)
                     receiver.deliver_shared(shared)
-                elif group and isinstance(receiver, HTTPExchange) and receiver.streams_events:
+                elif group is not None and isinstance(receiver, HTTPExchange) and receiver.streams_events:
                     if event is None:
                         event = read_event(message, group=True)
                         for counter, text in event.problems:
-                            self.problem(counter, "a group", text)
+                            self.problem(counter, f"group {group}", text)
                     receiver.deliver_event(event)
                 else:
-                    receiver.deliver(message, group)
+                    receiver.deliver(message, group is not None)
             except LayerError:
                 raise
             except Exception:

@@ -143,9 +143,9 @@ class Attachment(Exchange, BaseChannelLayer):
         self._handle: Any = ffi.NULL
         self.keep = mode == "examine"  # leave the segment where it is, also as the last one
         given = _given(expiry, group_expiry, capacity, channel_capacity, memory, max_message_size)
-        self._folder = instance.base_folder()
-        with instance.changing(self._folder, name):
-            path = instance.segment_path(self._folder, name)
+        self.folder = instance.base_folder()
+        with instance.changing(self.folder, name):
+            path = instance.segment_path(self.folder, name)
             if mode == "create" and path.exists() and lib.shmc_count_live(os.fsencode(path)) > 0:
                 raise InstanceRunning(name)
             if mode == "examine" and path.exists():
@@ -233,7 +233,7 @@ class Attachment(Exchange, BaseChannelLayer):
             raise ValueError(f"channel_capacity takes {len(blob)} bytes, at most 4000 fit; use fewer patterns")
         options.blob_length = len(blob)
         ffi.buffer(options.blob)[0 : len(blob)] = blob
-        made = instance.new_folder(self._folder, self.name)
+        made = instance.new_folder(self.folder, self.name)
         out = ffi.new("shmc **")
         status = lib.shmc_create(os.fsencode(made / instance.SEGMENT), options, out)
         if status == NO_MEMORY:
@@ -242,10 +242,10 @@ class Attachment(Exchange, BaseChannelLayer):
         if status != OK:
             error = ffi.errno
             raise OSError(
-                error, f"no segment of {memory} bytes can be made in {self._folder} ({os.strerror(error)}); give less --memory"
+                error, f"no segment of {memory} bytes can be made in {self.folder} ({os.strerror(error)}); give less --memory"
             )
-        instance.publish(self._folder, self.name, made)
-        lib.shmc_moved(out[0], os.fsencode(instance.segment_path(self._folder, self.name)))
+        instance.publish(self.folder, self.name, made)
+        lib.shmc_moved(out[0], os.fsencode(instance.segment_path(self.folder, self.name)))
         return out[0]
 
     def _attached(self, path: Any, attach: Any) -> Any:
@@ -298,9 +298,9 @@ class Attachment(Exchange, BaseChannelLayer):
         if handle == ffi.NULL:
             return
         alone = ffi.new("int *")
-        with instance.changing(self._folder, self.name):
+        with instance.changing(self.folder, self.name):
             if lib.shmc_detach(handle, alone) == OK and alone[0] and not self.keep:
-                instance.remove(self._folder, self.name)
+                instance.remove(self.folder, self.name)
 
     def close(self) -> None:
         """

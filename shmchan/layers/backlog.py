@@ -15,7 +15,7 @@ import itertools
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
-from shmchan.layers.base import ChannelStatistics
+from shmchan.layers.base import ChannelStatistics, GroupReceivers
 from shmchan.names import is_local, local_prefix
 
 
@@ -46,7 +46,7 @@ class Entry:
         self.born = born
         self.deadline = deadline
         self.attempts = 0
-        self.receivers: list[str] | None = None
+        self.receivers: GroupReceivers | None = None
         self.state = State.QUEUED
 
     @property

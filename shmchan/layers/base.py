@@ -9,7 +9,7 @@ messages by `lease`, and give them back by `commit` or `requeue`. A front opens 
 """
 
 import abc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from shmchan import exceptions, names
@@ -125,9 +125,16 @@ class GroupReceivers(list[str]):
     The reply channels that a group's message goes to; a message to one channel comes with a plain list.
 
     The front tells them apart while a handshake waits: what comes through a group accepts only after the connect consumer.
+
+    Attributes:
+        group: its name.
     """
 
-    __slots__ = ()
+    __slots__ = ("group",)
+
+    def __init__(self, group: str, channels: Iterable[str]) -> None:
+        super().__init__(channels)
+        self.group = group
 
 
 class Port(abc.ABC):
@@ -227,6 +234,15 @@ class Port(abc.ABC):
 
     def left(self, channel: str) -> None:  # noqa: B027 - a layer need not know users
         """Nobody is behind this reply channel any more: its user leaves the groups in which it has one."""
+
+    def counts(self, counters: Sequence[str]) -> memoryview:
+        """
+        Where the front counts: one u64 for each counter, in this order. Adding there is no call of the layer.
+
+        A layer that several processes see shows them in `BaseChannelLayer.front_statistics`, and a front that takes the place of
+        a dead one goes on counting where that stopped. Otherwise they are the front's alone, from 0.
+        """
+        return memoryview(bytearray(8 * len(counters))).cast("Q")
 
     @abc.abstractmethod
     def listens(self, channel: str) -> bool:
@@ -384,6 +400,14 @@ class BaseChannelLayer(Memories):
     @abc.abstractmethod
     def channel_statistics(self, channel: str) -> ChannelStatistics:
         """Counts of one channel; of ``prefix!x`` those of its queue, except for what is pending."""
+
+    def front_statistics(self) -> dict[str, int]:
+        """
+        What the instance's fronts served, refused and dropped since it began, by the names in `shmchan.front.counters`.
+
+        Empty if there was no front, or where a front counts for itself alone.
+        """
+        return {}
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -28,6 +28,7 @@ from shmchan.layers.base import (
     BaseChannelLayer,
     ChannelStatistics,
     GlobalStatistics,
+    GroupReceivers,
     Item,
     Lease,
     Message,
@@ -431,7 +432,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self._ring(channel)
         return None
 
-    def _put_for_many(self, channels: list[str], payload: bytes) -> None:
+    def _put_for_many(self, channels: GroupReceivers, payload: bytes) -> None:
         now = time.monotonic()
         entry = Entry(channels[0], payload, None, now, now + self.expiry)
         entry.receivers = channels
@@ -476,7 +477,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
                 refusal = self._put(channel, payload, self._key_of(channel, payload))
             full += refusal is not None
         for channels in together.values():
-            self._put_for_many(channels, payload)
+            self._put_for_many(GroupReceivers(group, channels), payload)
         if full:
             self.dropped["group_full"] += full
             log.debug("group %s: dropped for %d full channels", group, full)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from shmchan import names
 from shmchan.layers import wire
 from shmchan.layers.backlog import Entry
-from shmchan.layers.base import GroupReceivers, Kind, Message, Port
+from shmchan.layers.base import Kind, Message, Port
 
 if TYPE_CHECKING:
     from shmchan.layers.memory import InMemoryChannelLayer
@@ -140,7 +140,7 @@ class MemoryPort(Port):
 
 
 def _receivers(entry: Entry) -> list[str]:
-    return [entry.channel] if entry.receivers is None else GroupReceivers(entry.receivers)
+    return [entry.channel] if entry.receivers is None else entry.receivers
 
 
 def _after(message: Message, disconnect: Message) -> int:

@@ -9,12 +9,13 @@ import contextlib
 import itertools
 import os
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from shmchan import names
 from shmchan._core import ffi, lib
 from shmchan.exceptions import ChannelFull, LayerClosed
-from shmchan.layers import wire
+from shmchan.layers import tally, wire
 from shmchan.layers.attachment import Receiver
 from shmchan.layers.base import GroupReceivers, Kind, Message, Port
 from shmchan.layers.receiving import unpacked
@@ -167,7 +168,7 @@ class ShmPort(Port):
         self._must(lib.shmc_group_admit(layer.handle, target, packed, len(packed), capacity, admitted))
         if 0 in bytes(admitted):
             receivers = [name for name, room in zip(receivers, admitted, strict=True) if room]
-        return GroupReceivers(receivers), message
+        return GroupReceivers(group, receivers), message
 
     def credit(self, reply_channel: str, count: int = 1) -> None:
         self._must(lib.shmc_credit(self._layer.handle, self._layer.target(reply_channel), count))
@@ -178,6 +179,9 @@ class ShmPort(Port):
 
     def dropped(self, channel: str, count: int = 1) -> None:
         self._must(lib.shmc_count_drop(self._layer.handle, self._layer.target(channel), lib.SHMC_CAUSE_FULL, count))
+
+    def counts(self, counters: Sequence[str]) -> memoryview:
+        return tally.open_tally(self._layer.folder, self._layer.name, counters)
 
     def connecting(self, reply_channel: str) -> bool:
         status = lib.shmc_lane_busy(self._layer.handle, self._lane(reply_channel.encode()))

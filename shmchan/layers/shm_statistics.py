@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from shmchan._core import ffi, lib
+from shmchan.layers import tally
 from shmchan.layers.attachment import EMPTY, FULL, OK, Attachment, Receiver
 from shmchan.layers.base import ChannelStatistics, GlobalStatistics
 
@@ -65,6 +66,9 @@ class Care(Attachment):
             if not count[0]:
                 return found
             found += [{"name": ffi.string(row.name, row.name_length).decode(), **_statistics(row)} for row in out[0 : count[0]]]
+
+    def front_statistics(self) -> dict[str, int]:
+        return tally.read_tallies(self.folder, self.name)
 
     def reap(self) -> int:
         """Settle everything that dead processes owned; how many there were. Any process may do this at any time."""

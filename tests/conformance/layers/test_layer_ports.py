@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shmchan.layers.base import BaseChannelLayer, Outbox, Port
+from shmchan.layers.base import BaseChannelLayer, GroupReceivers, Outbox, Port
 
 MakeLayer = Callable[..., BaseChannelLayer]
 WEBSOCKET = ["websocket.connect", "websocket.receive", "websocket.disconnect"]
@@ -85,6 +85,8 @@ def test_a_groups_message_is_one_entry_for_all_receivers_of_a_port(layer: BaseCh
     layer.send_group("g", {"text": "hello"})
     ((receivers, message),) = port.drain()
     assert sorted(receivers) == sorted(replies)
+    assert isinstance(receivers, GroupReceivers)
+    assert receivers.group == "g"
     assert message == {"text": "hello"}
     assert port.drain() == []
 

@@ -1,4 +1,4 @@
-"""The pages in docs/: each can be reached, each link leads somewhere, the tables of settings and of loggers are whole."""
+"""The pages in docs/: each can be reached, each link leads somewhere, the tables of settings, loggers and counters are whole."""
 
 import re
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shmchan.cli.run import run
+from shmchan.front.counters import NAMES
 from tests.unit.docs.public_names import ROOT
 
 DOCS = ROOT / "docs"
@@ -68,3 +69,9 @@ def test_every_logger_is_in_the_table_of_loggers() -> None:
         used |= set(re.findall(r'getLogger\("(shmchan[.\w]*)"\)', path.read_text(encoding="utf-8")))
     text = (DOCS / "running.md").read_text(encoding="utf-8").partition("\n## Loggers\n")[2].partition("\n## ")[0]
     assert {found["key"] for found in ROW.finditer(text)} == used | {"shmchan"}
+
+
+def test_every_counter_of_the_front_is_explained() -> None:
+    text = (DOCS / "running.md").read_text(encoding="utf-8").partition("\n## What the front counts\n")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    assert [name for row in rows for name in re.findall(r"`([\w.]+)`", row)] == [*NAMES]

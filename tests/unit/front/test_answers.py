@@ -74,7 +74,7 @@ def test_responses_are_read() -> None:
 
 
 def test_only_counters_that_exist_can_be_counted() -> None:
-    counters = Counters()
+    counters = Counters(memoryview(bytearray(8 * len(NAMES))).cast("Q"))
     for name in NAMES:
         counters.add(name, 2)
     assert counters.snapshot() == dict.fromkeys(NAMES, 2)

@@ -100,6 +100,7 @@ def test_an_event_that_would_forge_another_is_dropped_and_the_stream_lives(caplo
         server.layer.send_group("news", {"data": "good"})
         assert chunk(client) == b"data: good\n\n"
         assert server.counted("bad.event") == 2
+    assert "group news: an event is dropped" in caplog.text
     assert "line break" in caplog.text
 
 
