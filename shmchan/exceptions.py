@@ -25,6 +25,7 @@ __all__ = [
     "InstanceRunning",
     "LayerClosed",
     "MessageTooLarge",
+    "NoDelay",
     "NoInstance",
     "RequestAborted",
     "RequestTimeout",
@@ -195,6 +196,20 @@ class DelaySilent(LayerError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.seconds)
+
+
+class NoDelay(LayerError):
+    """The instance runs without a delay process, so that nothing was sent or asked."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            name,
+            f"{name!r} runs without a delay process (--no-delay), so nothing would keep what is to go out later; run it without "
+            f"this option, or start a delay process beside it first (Django: manage.py rundelay)",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,)
 
 
 # --- the heap of the delay process

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from shmchan import names
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.channel import Channel
+from shmchan.delay import absence
 from shmchan.delay.order import check_id, check_times, is_number
 from shmchan.exceptions import DelaySilent
 from shmchan.layers.base import DELAY_CHANNEL, BaseChannelLayer, Message
@@ -89,6 +90,7 @@ def send(
         ValueError: a time cannot be, or there is none, or two.
         MessageTooLarge: the message is too long.
         ChannelFull: the delay process does not keep up, or its disk is full; only outside of a consumer.
+        NoDelay: the instance runs without a delay process.
     """
     name = channel.name if isinstance(channel, Channel) else names.check_channel(channel)
     if not isinstance(content, dict):
@@ -106,6 +108,7 @@ def send(
     check_id(id)
     order = {"channel": name, "content": content, "delay": delay, "at": at, "every": every, "id": id}
     message = {key: value for key, value in order.items() if value is not None}
+    absence.check(channel_layers[alias] if channel_layer is None else channel_layer)
     Channel(DELAY_CHANNEL, alias, channel_layer).send(message)
     return id
 
@@ -130,6 +133,7 @@ def cancel(
     Raises:
         TypeError, ValueError: that is no id.
         DelaySilent: no answer came; the message may be cancelled later.
+        NoDelay: the instance runs without a delay process.
         ChannelFull: the delay process does not keep up.
     """
     if not isinstance(id, str):
@@ -155,6 +159,7 @@ def pending(
 
     Raises:
         DelaySilent: no answer came.
+        NoDelay: the instance runs without a delay process.
         ChannelFull: the delay process does not keep up.
     """
     name = channel.name if isinstance(channel, Channel) else channel
@@ -185,7 +190,9 @@ def ask(layer: BaseChannelLayer, question: Message, timeout: float = PATIENCE) -
 
     Raises:
         DelaySilent: no answer came in ``timeout`` seconds.
+        NoDelay: there is no delay process.
     """
+    absence.check(layer)
     answers = _threads.answers
     reply_channel = answers.get(layer)
     if reply_channel is None:

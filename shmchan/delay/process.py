@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from shmchan.delay import absence
 from shmchan.delay.heap import Heap
 from shmchan.delay.service import Service
 from shmchan.exceptions import HeapError, ShmchanError
@@ -45,6 +46,7 @@ def run_delay(layer: ShmChannelLayer, path: Path, ready: Callable[[], object] | 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             service.start()
+            absence.withdraw(layer)
             if ready is not None:
                 ready()
             service.run()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from types import FrameType
 
+from shmchan.delay import absence
 from shmchan.layers.base import FRONT_CHANNELS
 from shmchan.layers.memory import InMemoryChannelLayer
 from shmchan.signals import consumer_finished
@@ -43,6 +44,8 @@ def serve_in_one_process(options: RunOptions, started: Callable[[Started], None]
 
     router = load(options)
     layer = InMemoryChannelLayer(options.name, **layer_options(options))
+    if not options.delay:
+        absence.declare(layer)
     delay = delay_in_memory(layer, options.delay_db) if options.delay else nullcontext()
     with layer, delay, Listeners(options.binds, options.unix) as listeners:
         front = Front(layer, [listener.dup() for listener in listeners.sockets], options.front)  # it closes those it was given
@@ -92,4 +95,6 @@ def serve_in_one_process(options: RunOptions, started: Callable[[Started], None]
             for number, handler in before.items():
                 signal.signal(number, handler)
         thread.join()
+        if not options.delay:
+            absence.warn_of_rest(layer)
     return codes[0] if codes else 1

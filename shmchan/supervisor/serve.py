@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shmchan.delay import absence
 from shmchan.exceptions import ConfigError
 from shmchan.front.config import FrontConfig
 from shmchan.layers import wire
@@ -125,6 +126,8 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"cannot make the segment {options.name!r}: {error}") from error
     try:
+        if heap is None:
+            absence.declare(layer)
         memory = layer.global_statistics()["memory_total"]
         with Listeners(options.binds, options.unix) as listeners:
             supervisor = Supervisor(
@@ -136,7 +139,9 @@ def serve(options: RunOptions, started: Callable[[Started], None]) -> int:
                 stopping=listeners.remove,  # from now on clients are refused; in our backlog they would wait for nobody
             )
             code = supervisor.run()
-            if heap is not None:
+            if heap is None:
+                absence.warn_of_rest(layer)
+            else:
                 from shmchan.delay.process import settle_rest
 
                 settle_rest(layer, heap)

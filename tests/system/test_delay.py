@@ -10,13 +10,16 @@ import pytest
 from websockets.sync.client import connect
 
 from shmchan import delay
-from shmchan.exceptions import DelaySilent
+from shmchan.delay import absence
+from shmchan.exceptions import NoDelay
+from shmchan.layers.instance import base_folder, segment_path
 from shmchan.layers.shm import ShmChannelLayer
 from tests.servers import WATCHDOG, Server, StartServer, command, environment, wait_for
 
 APP = """
 import os
 from shmchan import Channel, delay, route
+from shmchan.exceptions import NoDelay
 
 def note(message):
     with open(os.environ["NOTES"], "a") as file:
@@ -24,7 +27,11 @@ def note(message):
 
 def connect(message):
     message.reply_channel.send({"accept": True})
-    delay.send(message.reply_channel, {"text": "welcome, a moment later"}, 20)
+    try:
+        delay.send(message.reply_channel, {"text": "welcome, a moment later"}, 20)
+    except NoDelay as error:
+        message.reply_channel.send({"text": str(error)})
+        Channel("asgi.delay").send({"channel": "notes", "content": {"text": "by hand"}, "delay": 1})
 
 routing = [route("notes", note), route("websocket.connect", connect)]
 """
@@ -117,8 +124,49 @@ def test_what_the_delay_process_had_not_stored_outlives_a_run_that_is_killed(ser
 def test_no_delay_means_no_process(server: StartServer, app: str) -> None:
     running = server("--no-delay", app=app)
     assert running.children("delay") == {}
-    with ShmChannelLayer.attach(running.name) as layer, pytest.raises(DelaySilent, match="--no-delay"):
-        delay.cancel("x", timeout=0.1, channel_layer=layer)
+    with ShmChannelLayer.attach(running.name) as layer:
+        for ask in (
+            lambda: delay.send("notes", {}, every="0 7 * * *", channel_layer=layer),
+            lambda: delay.cancel("x", timeout=WATCHDOG, channel_layer=layer),
+            lambda: delay.pending(timeout=WATCHDOG, channel_layer=layer),
+        ):
+            with pytest.raises(NoDelay, match="--no-delay"):
+                ask()
+        assert layer.channel_statistics("asgi.delay")["messages_count"] == 0
+    for arguments in (["list"], ["stats"], ["cancel", "x"], ["purge"]):
+        given = command("delay", *arguments, "--name", running.name)
+        asked = subprocess.run(given, capture_output=True, text=True, timeout=WATCHDOG, check=False)
+        assert (asked.returncode != 0, asked.stderr.count("\n")) == (True, 1), asked
+        assert "--no-delay" in asked.stderr
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_consumers_hear_that_there_is_no_delay_and_the_log_what_was_sent_to_it_by_hand(
+    server: StartServer, app: str, debug: list[str]
+) -> None:
+    running = server("--no-delay", *debug, app=app)
+    with connect(f"ws://127.0.0.1:{running.port}/", open_timeout=WATCHDOG) as client:
+        assert "runs without a delay process (--no-delay)" in str(client.recv(timeout=WATCHDOG))
+    running.stop()
+    assert "1 message waits on asgi.delay, for which this run had no process" in running.printed()
+
+
+def test_a_delay_process_that_is_down_for_a_moment_is_no_absence(server: StartServer, app: str) -> None:
+    running = server(app=app)
+    stop_the_delay_process(running)
+    send(running, "while it stood still", 0)
+    os.kill(pid_of_delay(running), signal.SIGKILL)
+    send(running, "while it was dead", 0)
+    running.wait_for_note("while it was dead")
+    assert "without-delay" not in os.listdir(segment_path(base_folder(), running.name).parent)
+    with ShmChannelLayer.attach(running.name) as layer:
+        absence.declare(layer)  # as of a run with --no-delay, beside which a delay process is started
+        with pytest.raises(NoDelay):
+            send(running, "now", 0)
+    os.kill(pid_of_delay(running), signal.SIGKILL)
+    wait_for("the note to be gone", lambda: not segment_path(base_folder(), running.name).with_name("without-delay").exists())
+    send(running, "after all", 0)
+    running.wait_for_note("after all")
 
 
 def test_delay_db_says_where(server: StartServer, app: str, tmp_path: Path) -> None:

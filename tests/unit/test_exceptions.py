@@ -14,6 +14,7 @@ SAMPLES = [
     exceptions.ChannelFull("a"),
     exceptions.MessageTooLarge(10, 5),
     exceptions.MessageTooLarge(10, 5, "do this", "the letter"),
+    exceptions.NoDelay("x"),
     exceptions.NoInstance("x"),
     exceptions.InstanceKilled("x"),
     exceptions.InstanceRunning("x"),
