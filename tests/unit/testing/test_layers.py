@@ -9,6 +9,7 @@ import pytest
 
 from shmchan import Channel, Group, Message, channel_layers, route
 from shmchan.layers import ShmChannelLayer
+from shmchan.sessions.store import settings
 from shmchan.testing import ChannelTestCase, Client, WSClient, apply_routes, own_layer
 
 numbers = itertools.count()
@@ -77,10 +78,11 @@ def test_nor_does_it_from_the_fixtures(live: ShmChannelLayer, shmchan_client: Cl
 
 @pytest.mark.parametrize("make", [Client, WSClient])
 def test_nor_from_a_client_without_routes(live: ShmChannelLayer, make: Callable[[], Client]) -> None:
-    attached = channel_layers["default"]
+    attached, engine = channel_layers["default"], settings.engine
     client = make()
     try:
         client.channel_layer.send("jobs", {"n": 1})
         assert client.get_next_message("jobs", require=True) is not None
     finally:
         channel_layers.set("default", attached)  # a client's own layer stays until the process ends
+        settings.engine = engine
