@@ -40,7 +40,7 @@ def load_app(app: str) -> Router:
 
     Raises:
         AppNotFound: there is no such module or attribute.
-        RoutingNotFound: what is there is neither a routing nor a WSGI application.
+        RoutingNotFound: what is there is neither a routing nor a WSGI application; an ASGI application, say.
         AppError: importing the module failed; its traceback is logged at level debug.
     """
     name, colon, attribute = app.partition(":")
@@ -79,7 +79,8 @@ def _attribute(module: ModuleType, attribute: str) -> Any:
             if hasattr(module, default):
                 return getattr(module, default)
         for default in WSGI_ATTRIBUTES:
-            if _is_wsgi(getattr(module, default, None)):
+            application = getattr(module, default, None)
+            if _is_wsgi(application) or _is_asgi(application):
                 return getattr(module, default)
         raise AppNotFound(
             f"the module {module.__name__} has neither {' nor '.join(DEFAULT_ATTRIBUTES)}, and no WSGI application named "
@@ -101,6 +102,11 @@ def _router(app: str, value: Any) -> Router:
         return value
     if _is_wsgi(value):
         return Router([route("http.request", WsgiConsumer(value)), route("websocket.connect", _no_websockets)])
+    if _is_asgi(value):
+        raise RoutingNotFound(
+            f"{app} is an ASGI application or another async function, which is not served; served are a WSGI application, and a "
+            "routing: a list of route(...), a dict or a Router, whose consumers may be async"
+        )
     if callable(value) and not isinstance(value, (list, tuple, dict)):
         raise RoutingNotFound(
             f"{app} is {_kind(value)}, no routing; name a list of route(...), a dict, a Router, or a WSGI application"
@@ -121,7 +127,12 @@ def _is_wsgi(value: Any) -> bool:
         inspect.signature(value).bind({}, None)
     except (TypeError, ValueError):
         return False
-    return not inspect.iscoroutinefunction(value)
+    return not _is_asgi(value)
+
+
+def _is_asgi(value: Any) -> bool:
+    """Whether calling it makes a coroutine."""
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004
 
 
 def _no_websockets(message: Message) -> None:

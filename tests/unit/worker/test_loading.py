@@ -114,6 +114,13 @@ def test_a_missing_attribute_is_named(write: Write) -> None:
         load_app(f"{app}:y")
 
 
+ASGI = """
+async def asgi(scope, receive, send): ...
+class Starlet:
+    async def __call__(self, scope, receive, send): ...
+"""
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -121,13 +128,22 @@ def test_a_missing_attribute_is_named(write: Write) -> None:
         ("[1]", "a routing holds"),
         ("consumer", "is a function"),
         ("Router", "is a class"),
+        ("asgi", "app_wrong is an ASGI application .* not served; served are a WSGI application, and a routing"),
+        ("Starlet()", "app_wrong is an ASGI application"),
         ("{'a b': consumer}", "a channel name is"),
         ("{'a': 'no.such.consumer'}", "cannot be imported"),
     ],
 )
 def test_what_is_no_routing_says_why(write: Write, value: str, said: str) -> None:
-    app = write("app_wrong", f"{ROUTES}routing = {value}\n")
+    app = write("app_wrong", f"{ROUTES}{ASGI}routing = {value}\n")
     with pytest.raises(RoutingNotFound, match=said):
+        load_app(app)
+
+
+@pytest.mark.parametrize("name", ["app", "application"])
+def test_an_asgi_application_that_is_found_by_its_name_is_told(write: Write, name: str) -> None:
+    app = write("app_asgi", f"{ASGI}{name} = Starlet()\n")
+    with pytest.raises(RoutingNotFound, match="app_asgi is an ASGI application"):
         load_app(app)
 
 
