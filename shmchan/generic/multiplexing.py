@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn
 
 from shmchan.asgi import DEFAULT_CHANNEL_LAYER, channel_layers
 from shmchan.channel import Channel, Group
-from shmchan.exceptions import ChannelSocketException, ConsumeLater, DenyConnection, SendNotAvailableOnDemultiplexer
+from shmchan.exceptions import ChannelSocketException, ConsumeLater, ControlFlow, DenyConnection, SendNotAvailableOnDemultiplexer
 from shmchan.generic.base import is_async, refuse_coroutine
 from shmchan.generic.consumers import JsonWebsocketConsumer
 from shmchan.jsontext import encode_json
@@ -21,6 +21,7 @@ from shmchan.layers.base import BaseChannelLayer, Item
 from shmchan.layers.memories import Kept
 from shmchan.message import Message
 from shmchan.pending import Pending, current
+from shmchan.routing import describe
 
 Content = dict[str, Any]
 log = logging.getLogger("shmchan.worker")
@@ -169,7 +170,12 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
     def _call(self, stream: str, message: Message, kwargs: dict[str, Any]) -> None:
         multiplexer = self.multiplexer_class(stream, self._reply_channel)
         consumer = self.consumers[stream]
-        refuse_coroutine(consumer(message, **{**kwargs, "multiplexer": multiplexer}), consumer)
+        try:
+            refuse_coroutine(consumer(message, **{**kwargs, "multiplexer": multiplexer}), consumer)
+        except Exception as error:
+            if not isinstance(error, ControlFlow):  # which wishes something; the rest is logged, as the demultiplexer's
+                error.add_note(f"It was the consumer of stream {stream!r}: {describe(consumer)}")
+            raise
 
     def _attempt(
         self, stream: str, message: Message, kwargs: dict[str, Any], failure: BaseException | None, verdict: "_Verdict | None"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -130,6 +131,16 @@ def test_a_bad_frame_closes_with_1003(frame: Any, caplog: pytest.LogCaptureFixtu
     # RFC 6455, 5.5: a control frame has at most 125 bytes, and two of them are the code.
     assert 10 < len(answer["reason"].encode()) <= 123
     assert "the client is disconnected for" in caplog.text
+
+
+def test_the_stream_of_a_consumer_that_fails_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(message: Message, multiplexer: WebsocketMultiplexer) -> None:
+        if message.channel_name == "websocket.receive":
+            raise LookupError("on purpose")
+
+    with Connection(demultiplexer(notes=fails)) as client:
+        client.frame({"stream": "notes", "payload": {}})
+    assert re.search(r"^It was the consumer of stream 'notes': .*\.fails$", caplog.text, re.MULTILINE)
 
 
 def test_a_payload_that_can_be_read_but_not_be_said_again_closes_with_1003(caplog: pytest.LogCaptureFixture) -> None:
