@@ -39,3 +39,9 @@ def test_nobody_waits_for_the_version_who_does_not_ask() -> None:
 def test_other_names_are_missed_as_in_any_module() -> None:
     with pytest.raises(AttributeError, match="no attribute '__no_such__'"):
         shmchan.__no_such__  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_submodules_are_there_when_they_are_asked_for() -> None:
+    code = "import shmchan, sys; print('shmchan.delay' in sys.modules, shmchan.delay.__name__, hasattr(shmchan, 'no_such'))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert told.split() == ["False", "shmchan.delay", "False"]
