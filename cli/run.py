@@ -151,11 +151,17 @@ def run(context: click.Context, /, app: str, log_level: str, nothreading: bool, 
             **{name: given[name] for name in RUN_OPTIONS},
         )
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(named_as_option(str(error))) from error
     from shmchan.supervisor.debug import serve_in_one_process
 
     begin = serve_in_one_process if debug else serve
     return begin(options, lambda started: announce(banner(started, colour=sys.stderr.isatty())))
+
+
+def named_as_option(text: str) -> str:
+    """What is wrong with a field of `FrontConfig`, said of the option: the text begins with its name."""
+    name, _, rest = text.partition(" ")
+    return f"--{name.replace('_', '-')} {rest}" if name in FRONT_OPTIONS else text
 
 
 def only_one(context: click.Context, name: str, flag: str) -> int:

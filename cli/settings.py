@@ -61,7 +61,11 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         size = parse_size(str(value))
         if size is None:
-            self.fail(f"{value!r} is no size; write bytes or a unit, like 256MiB", param, ctx)
+            self.fail(
+                f"{value!r} is no size; write bytes, or a number with k, M, G (10^3, 10^6, 10^9), KiB, MiB or GiB, like 256MiB",
+                param,
+                ctx,
+            )
         return size
 
 
@@ -102,9 +106,16 @@ def option(flag: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(flag, envvar=f"SHMCHAN_{name}", show_default=attributes.pop("show_default", True), **attributes)
 
 
-def each_alone(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    """The values of an option that is repeated, or given once with commas."""
-    return tuple(value.strip() for text in given for value in text.split(",") if value.strip())
+def each_host(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of hosts that an option has, which is repeated or given once with commas. An Origin's port does not count."""
+    hosts = tuple(value.strip() for text in given for value in text.split(",") if value.strip())
+    for host in hosts:
+        if "/" in host or re.search(r"^[^:]*:\d*$|\]:", host):
+            name = re.sub(r"^.*://|[/?#].*$", "", host)
+            name = re.sub(r":\d*$", "", name) or "example.org"
+            text = f"{host!r} is no name of a host; write {name}, without scheme, port and path"
+            raise click.BadParameter(text, context, parameter)
+    return hosts
 
 
 def each_folder(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -137,7 +148,7 @@ def consumer_options(command: Any) -> Any:
                 "--allowed-hosts",
                 multiple=True,
                 metavar="HOST",
-                callback=each_alone,
+                callback=each_host,
                 help="Whose pages may open WebSockets, .example.org for all below it, * for any; may be repeated.  "
                 "[default: the request's own Host]",
             ),

@@ -63,6 +63,18 @@ def check_group(name: object) -> str:
     raise TypeError(_refusal("a group name", name, f"a str of {_RULE}, without '?' or '!'"))
 
 
+def check_instance(name: object) -> str:
+    """
+    The name, if it is one that an instance can have: the same as of a group.
+
+    Raises:
+        TypeError: it is not; the text says what is allowed.
+    """
+    if isinstance(name, str) and len(name) <= MAX_LENGTH and _group(name):
+        return name
+    raise TypeError(_refusal("the name of an instance", name, f"a str of {_RULE}"))
+
+
 def check_pattern(pattern: object) -> str:
     """
     The pattern, if :meth:`new_channel` can complete it: it ends in ``?`` or ``!``.

@@ -26,7 +26,7 @@ from shmchan.protocol.http import (
     UpgradeReceived,
 )
 from shmchan.protocol.websocket import Closed, WebSocketConnection
-from shmchan.security.origin import origin_allowed
+from shmchan.security.origin import origin_allowed, refusal
 
 if TYPE_CHECKING:
     from shmchan.front.bridge import Bridge
@@ -293,9 +293,7 @@ class Connection(asyncio.Protocol):
             self._refuse(target, error.status, error.headers, error.text, now)
             return
         if not origin_allowed(head.headers, bridge.config.allowed_hosts):
-            bridge.problem(
-                "refused.origin", f"WebSocket {target:.200}", "refused, its page is of another host; see --allowed-hosts"
-            )
+            bridge.problem("refused.origin", f"WebSocket {target:.200}", refusal(head.headers, bridge.config.allowed_hosts))
             self._refuse(target, 403, [], "this origin may not connect here\n", now)
             return
         try:

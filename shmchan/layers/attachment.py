@@ -138,7 +138,7 @@ class Attachment(Exchange, BaseChannelLayer):
         *,
         mode: str = "either",
     ) -> None:
-        self.name = names.check_group(name)
+        self.name = names.check_instance(name)
         self.router = None
         self._handle: Any = ffi.NULL
         self.keep = mode == "examine"  # leave the segment where it is, also as the last one
@@ -177,7 +177,7 @@ class Attachment(Exchange, BaseChannelLayer):
             NoInstance: there is none.
             InstanceKilled: nobody of it is alive: what killed processes left is for the next run, and stays.
         """
-        found = names.check_group(name if name is not None else os.environ.get("SHMCHAN_NAME") or "default")
+        found = names.check_instance(name if name is not None else os.environ.get("SHMCHAN_NAME") or "default")
         path = instance.segment_path(instance.base_folder(), found)
         alone = path.exists() and lib.shmc_count_live(os.fsencode(path)) == 0
         layer = cls(found, mode="attach")  # first, so that another version or damage is told
@@ -196,7 +196,7 @@ class Attachment(Exchange, BaseChannelLayer):
             NoInstance: there is none.
             InstanceRunning: a live process is attached to it; attach, instead.
         """
-        path = instance.segment_path(instance.base_folder(), names.check_group(name))
+        path = instance.segment_path(instance.base_folder(), names.check_instance(name))
         if path.exists() and lib.shmc_count_live(os.fsencode(path)) > 0:
             raise InstanceRunning(name)
         return cls(name, mode="examine")
@@ -204,7 +204,7 @@ class Attachment(Exchange, BaseChannelLayer):
     @classmethod
     def attach_left_over(cls, name: str) -> Self | None:
         """Attach to a segment that killed processes left behind, to settle it; None if there is none, or somebody lives in it."""
-        path = instance.segment_path(instance.base_folder(), names.check_group(name))
+        path = instance.segment_path(instance.base_folder(), names.check_instance(name))
         if not path.exists() or lib.shmc_count_live(os.fsencode(path)) > 0:
             return None
         return cls(name, mode="attach")

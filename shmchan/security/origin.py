@@ -30,6 +30,16 @@ def origin_allowed(headers: Sequence[Sequence[bytes]], allowed_hosts: Sequence[s
     return any(_matches(host, pattern.lower()) for pattern in allowed_hosts)
 
 
+def refusal(headers: Sequence[Sequence[bytes]], allowed_hosts: Sequence[str]) -> str:
+    """What to log of a handshake that `origin_allowed` does not let pass, with the same arguments: what came, and what may."""
+    origins = [value for name, value in headers if name == b"origin"]
+    came = ", ".join(repr(value[:200].decode("latin-1")) for value in origins[:3])
+    if allowed_hosts:
+        return f"refused, its Origin is {came}; allowed are {', '.join(allowed_hosts)} (--allowed-hosts)"
+    hosts = ", ".join(repr(value[:200].decode("latin-1")) for name, value in headers if name == b"host")
+    return f"refused, its Origin is {came}; allowed is its own Host, {hosts}; see --allowed-hosts"
+
+
 def host_of(origin: bytes) -> str | None:
     """The host of an Origin, in lower case without its port; None for ``null`` and what is malformed or no ASCII."""
     if b"://" not in origin:

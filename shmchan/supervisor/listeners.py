@@ -29,15 +29,18 @@ def parse_bind(text: str) -> tuple[str, int]:
     Take ``HOST:PORT`` apart; IPv6 hosts stand in brackets, port 0 lets the kernel choose.
 
     Raises:
-        CannotListen: it is neither.
+        CannotListen: it is none, or there is no such port.
     """
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
-    if not colon or not host or (":" in host and not bracketed) or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not host or (":" in host and not bracketed) or not (port.isascii() and port.isdigit()):
         raise CannotListen(f"--bind {text!r} is no HOST:PORT; write it like 127.0.0.1:8000 or [::1]:8000")
-    return host, int(port)
+    digits = port.lstrip("0") or "0"
+    if len(digits) > 5 or int(digits) > 65535:
+        raise CannotListen(f"--bind {text!r} has a port out of range; take one from 1 to 65535, or 0 for any that is free")
+    return host, int(digits)
 
 
 def listen_tcp(text: str) -> list[socket.socket]:

@@ -492,6 +492,16 @@ def test_only_pages_of_allowed_hosts_may_connect(origin: bytes, hosts: tuple[str
             assert server.messages("websocket.connect") == []
 
 
+@pytest.mark.parametrize(("hosts", "may"), [(("a.org", ".b.org"), "a.org, .b.org"), ((), "its own Host, 'example.org")])
+def test_a_refused_origin_is_logged_with_what_is_allowed(
+    hosts: tuple[str, ...], may: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(allowed_hosts=hosts) as server, server.client() as client:
+        client.upgrade(b"/", b"Origin: http://evil.example:8000")
+        assert client.response().status == 403
+    assert f"its Origin is 'http://evil.example:8000'; allowed are {may}".replace("are its", "is its") in caplog.text
+
+
 def test_compression_is_agreed_on_where_the_client_offers_it() -> None:
     offer = b"Sec-WebSocket-Extensions: permessage-deflate"
     with Server() as server, server.client() as client:

@@ -23,11 +23,17 @@ def test_host_and_port_come_apart(text: str, address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "::1:80", "[::1]", "h:-1", "h:²"],
+    ["", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "::1:80", "[::1]", "h:-1", "h:²"],
 )
 def test_anything_else_is_refused_by_name(text: str) -> None:
     with pytest.raises(CannotListen, match="is no HOST:PORT"):
         parse_bind(text)
+
+
+@pytest.mark.parametrize("port", ["65536", "99999", "1" * 5000])
+def test_a_port_out_of_range_is_told(port: str) -> None:
+    with pytest.raises(CannotListen, match="a port out of range"):
+        parse_bind(f"127.0.0.1:{port}")
 
 
 def test_port_zero_is_told_and_accepts() -> None:
