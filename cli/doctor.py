@@ -8,6 +8,7 @@ what a killed one left behind is looked at in a private copy, and changed only b
 import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,7 +48,8 @@ def examine(name: str, repair: bool) -> dict[str, Any]:
 
     Returns:
         ``name``, ``alive``, ``reaped`` (how many dead processes were settled so far), ``damage`` (a line, or None),
-        ``processes``, ``leases``, ``channels`` and ``global``, as the layer's methods of these names give them.
+        ``processes``, ``leases``, ``channels`` and ``global``, as the layer's methods of these names give them; each process has
+        a ``role`` besides, like "worker 1", or "" if it is no child of a run.
     """
     from shmchan.exceptions import InstanceRunning
     from shmchan.layers.shm import ShmChannelLayer
@@ -60,7 +62,8 @@ def examine(name: str, repair: bool) -> dict[str, Any]:
         layer = ShmChannelLayer.attach_left_over(name) or ShmChannelLayer.attach(name)
         layer.keep = True
     with layer:
-        found: dict[str, Any] = {"processes": layer.processes(), "leases": layer.leases()}
+        rows = [{**row, "role": role_of(row["pid"]) if row["alive"] else ""} for row in layer.processes()]
+        found: dict[str, Any] = {"processes": rows, "leases": layer.leases()}
         if alive:
             layer.reap()
             totals: dict[str, Any] = dict(layer.global_statistics())
@@ -98,10 +101,20 @@ def text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def process(row: dict[str, int], leases: list[dict[str, Any]]) -> str:
+def role_of(pid: int) -> str:
+    """What a process is in its run, by the name that the supervisor gave it."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:  # it has just gone
+        return ""
+    return name.removeprefix("shm ") if name.startswith("shm ") else ""
+
+
+def process(row: dict[str, Any], leases: list[dict[str, Any]]) -> str:
     """One process: who it is, and what it has in hand."""
     state = "alive" if row["alive"] else "dead"
-    head = f"process {row['pid']} ({state}): {row['leased']} leased, {row['held']} held, {row['outboxes']} outboxes"
+    who = f"{row['pid']}, {row['role']}" if row["role"] else f"{row['pid']}"
+    head = f"process {who} ({state}): {row['leased']} leased, {row['held']} held, {row['outboxes']} outboxes"
     mine = [lease for lease in leases if lease["pid"] == row["pid"]]
     return "\n".join(
         [head]

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from setproctitle import setproctitle
+
 from shmchan.asgi import channel_layers
 from shmchan.exceptions import ShmchanError
 
@@ -53,11 +55,18 @@ class Role:
         main: runs in the child; calls its argument when ready, returns its exit code (None: 0) when it was told to stop by
             SIGTERM. A `ShmchanError` or `ImportError` it raises is reported as one line.
         is_front: it is stopped before the workers, so that these still answer what it is waiting for.
+        instance: the name of its instance, for `ps`.
     """
 
     name: str
     main: Callable[[Ready], int | None]
     is_front: bool = False
+    instance: str = ""
+
+    @property
+    def title(self) -> str:
+        """What `ps` and `top` show as its command line."""
+        return f"shmchan: {self.name}" + (f" ({self.instance})" if self.instance else "")
 
 
 class Child:
@@ -164,6 +173,7 @@ def _run(role: Role, report_fd: int, supervisor: int, inherited: Iterable[int]) 
     code = EXIT_FAILED
     try:
         _die_with(supervisor)
+        setproctitle(role.title)
         _prctl(PR_SET_NAME, f"shm {role.name}".encode())  # for `ps` and `top`, which show 15 characters
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):

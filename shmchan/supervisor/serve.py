@@ -173,11 +173,15 @@ def roles(options: RunOptions, listeners: Listeners) -> list[Role]:
     """The children of a run: one front, the delay process, then the workers, numbered from 1."""
 
     def worker_role(number: int) -> Role:
-        return Role(f"worker {number}", lambda ready: worker_main(options, listeners, ready))
+        return Role(f"worker {number}", lambda ready: worker_main(options, listeners, ready), instance=options.name)
 
     heap = delay_heap(options)
-    delay = [] if heap is None else [Role("delay", lambda ready: delay_main(options, heap, listeners, ready), is_front=True)]
-    front = Role("front", lambda ready: front_main(options, listeners.sockets, ready), is_front=True)
+    delay = (
+        []
+        if heap is None
+        else [Role("delay", lambda ready: delay_main(options, heap, listeners, ready), is_front=True, instance=options.name)]
+    )
+    front = Role("front", lambda ready: front_main(options, listeners.sockets, ready), is_front=True, instance=options.name)
     return [front, *delay, *(worker_role(number) for number in range(1, options.workers + 1))]
 
 

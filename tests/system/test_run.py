@@ -1,9 +1,11 @@
 """`shmchan run` from its start to its end, as a client and as somebody at the keyboard see it."""
 
 import http.client
+import json
 import re
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from threading import Thread
 
@@ -11,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers import WATCHDOG, Server, StartServer, is_gone, left_behind, wait_for
+from tests.servers import WATCHDOG, Server, StartServer, command, environment, is_gone, left_behind, wait_for
 
 
 def get(server: Server, path: str) -> tuple[int, str]:
@@ -285,3 +287,21 @@ def test_the_application_is_imported_in_each_worker_and_nowhere_else(server: Sta
     workers = running.children("worker").keys()
     running.stop()
     assert sorted(running.read_notes()) == sorted(f"imported {pid}" for pid in workers)
+
+
+def test_ps_and_the_doctor_say_which_process_is_which(server: StartServer) -> None:
+    running = server("--workers", "2")
+    processes = {kind: running.children(kind) for kind in ("front", "worker 1", "worker 2")}
+    for kind, found in processes.items():
+        [process] = found.values()
+        assert " ".join(process.cmdline()).strip() == f"shmchan: {kind} ({running.name})"
+    report = json.loads(subprocess.check_output(command("doctor", "--name", running.name, "--json"), env=environment()))
+    roles = {row["pid"]: row["role"] for row in report["processes"]}
+    assert {pid: roles[pid] for found in processes.values() for pid in found} == {
+        pid: kind for kind, found in processes.items() for pid in found
+    }
+    assert roles[running.process.pid] == "", "the supervisor is whom one called"
+    text = subprocess.check_output(command("doctor", "--name", running.name), env=environment(), text=True)
+    [pid] = processes["worker 2"]
+    assert f"process {pid}, worker 2 (alive)" in text
+    running.stop()
