@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,14 @@ def test_runserver_serves_views_static_files_and_websockets_and_any_process_is_h
     assert "is running already" in second.stderr
     project.stop(signal.SIGINT)
     project.assert_nothing_is_left()
+
+
+def test_what_changed_before_a_process_began_is_no_change_to_it() -> None:
+    """The change that a server was started again for is not seen a second time: it would start once more."""
+    before = time.time()
+    line = "from shmchan.contrib.django import reload; print(reload._began())"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, timeout=WATCHDOG, check=True)
+    assert before - 0.02 <= float(done.stdout) <= time.time()
 
 
 def test_runserver_starts_again_when_a_file_changes_and_waits_where_one_is_broken(project: Project) -> None:
