@@ -67,8 +67,8 @@ def _began() -> float:
     """
     When this process began, in seconds of the epoch, 10 ms early at most.
 
-    psutil counts from the whole second in which the machine started, so it may be a second out: what had just changed, which is why
-    this process was started, seemed to have changed since. Source: proc(5), /proc/pid/stat, field 22.
+    psutil counts from the whole second in which the machine started, so it may be a second out: what had just changed, which is
+    why this process was started, seemed to have changed since. Source: proc(5), /proc/pid/stat, field 22.
     """
     started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - started)
