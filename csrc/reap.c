@@ -113,8 +113,7 @@ static void settle_lease(struct shmc *s, uint32_t index, uint32_t owner) {
             SET(s, domain, d->key, 0);
             SET(s, domain, d->owner, 0);
             SET(s, domain, d->state, MOVING);
-            SET(s, domain, d->domain,
-                SHMC_REPLY); /* last: who sees it under REPLY sees that it is no lease */
+            SET(s, domain, d->domain, SHMC_REPLY); /* last: seen under REPLY, it is no lease */
             moving = 1;
         } else {
             count_drop(s, domain, channel, SHMC_CAUSE_CRASH, 1);

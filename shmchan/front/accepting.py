@@ -5,7 +5,7 @@ Owns the readers of these sockets, and what becomes of clients for whom no descr
 until others go, and whoever runs the server is told. Never reads a byte of a client. Runs in the front, on its loop's thread.
 
 uvloop's own servers accept as well, and take less time for it: a connection with one request has 180 us of the front then, and
-230 so. But when descriptors run out libuv accepts and closes at once, and tells nobody; so it is done here.
+220 so. But when descriptors run out libuv accepts and closes at once, and tells nobody; so it is done here.
 """
 
 import asyncio
